@@ -1,0 +1,99 @@
+//! The books: every row that was seen went to exactly one place.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a single row was refused while its file was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowReason {
+    /// The time cell is empty, or lies outside the years 1677 to 2262.
+    NoTime,
+    /// The channel cell is empty, or its name is longer than 512 bytes.
+    BadChannel,
+    /// The value is infinite.
+    NotFinite,
+    /// Further ahead of the clock than `history.max_future`.
+    Future,
+    /// Older than `history.retention`.
+    TooOld,
+    /// The dataset has as many channels as `limits.channels` allows.
+    TooManyChannels,
+}
+
+impl RowReason {
+    /// Every reason, for counters that start at zero.
+    pub const ALL: [Self; 6] = [
+        Self::NoTime,
+        Self::BadChannel,
+        Self::NotFinite,
+        Self::Future,
+        Self::TooOld,
+        Self::TooManyChannels,
+    ];
+
+    /// The label value of this reason in metrics, and its name in the ledger.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoTime => "no_time",
+            Self::BadChannel => "bad_channel",
+            Self::NotFinite => "not_finite",
+            Self::Future => "future",
+            Self::TooOld => "too_old",
+            Self::TooManyChannels => "too_many_channels",
+        }
+    }
+}
+
+/// Where the rows of a drop went. A row is one value of one channel at one time; an empty cell (null or NaN) is no
+/// row, and counted apart.
+///
+/// The law: `seen = committed + duplicate + rejected`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowAccount {
+    /// Rows in the file.
+    pub seen: u64,
+    /// Rows now in the history.
+    pub committed: u64,
+    /// Rows that the history or the same file already had: the same channel, time and value; or, within one file,
+    /// the same channel and time as a later row.
+    pub duplicate: u64,
+    /// Rows refused, by reason.
+    pub rejected: BTreeMap<RowReason, u64>,
+    /// Empty cells.
+    pub missing: u64,
+}
+
+impl RowAccount {
+    /// Counts one row as seen and refused.
+    pub fn reject(&mut self, reason: RowReason, rows: u64) {
+        if rows > 0 {
+            self.seen += rows;
+            *self.rejected.entry(reason).or_default() += rows;
+        }
+    }
+
+    /// Rows refused for whatever reason.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Whether the law holds.
+    pub fn balances(&self) -> bool {
+        self.seen == self.committed + self.duplicate + self.rejected_total()
+    }
+}
+
+impl AddAssign<&Self> for RowAccount {
+    fn add_assign(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.committed += other.committed;
+        self.duplicate += other.duplicate;
+        self.missing += other.missing;
+        for (reason, rows) in &other.rejected {
+            *self.rejected.entry(*reason).or_default() += rows;
+        }
+    }
+}

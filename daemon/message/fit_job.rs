@@ -1,0 +1,40 @@
+//! Work for a fit worker, and its results.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forecastd_config::DatasetName;
+use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Series};
+
+/// Channels of one dataset to fit, as one batch.
+#[derive(Clone, Debug)]
+pub struct FitJob {
+    /// Whose channels.
+    pub dataset: DatasetName,
+    /// What is asked, the same for all of them.
+    pub spec: Arc<FitSpec>,
+    /// Each channel's window, and the version of the history that it shows.
+    pub channels: Vec<(u64, Series)>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub struct FitReport {
+    /// Whose channels.
+    pub dataset: DatasetName,
+    /// In the order of the job.
+    pub outcomes: Vec<FitOutcome>,
+    /// Time at work.
+    pub elapsed: Duration,
+}
+
+/// One channel's result.
+#[derive(Clone, Debug)]
+pub struct FitOutcome {
+    /// Whose.
+    pub channel: ChannelName,
+    /// The version of the history that the fit saw; an older one than what the channel already has is dropped.
+    pub version: u64,
+    /// The fit, or why there is none.
+    pub result: Result<Arc<ChannelFit>, FitFailure>,
+}

@@ -1,0 +1,14 @@
+//! What the rooms hand to one another: plain values, each named by how far the data has come.
+//!
+//! `LandedFile → SeriesDrop → FitJob → FitReport → Snapshot`. No behaviour beyond keeping an invariant; no room is
+//! named here.
+
+pub mod account;
+pub mod content_key;
+pub mod fit_job;
+pub mod ingest_report;
+pub mod landed_file;
+pub mod rejected;
+pub mod series_drop;
+pub mod snapshot;
+pub mod torch_status;

@@ -1,0 +1,19 @@
+//! Forecasting methods and the plain types that carry series in and forecasts out.
+//!
+//! Pure Rust: no IO, no clock, no threads. The same input gives the same output on every machine, and any other
+//! program may use it. The methods are those of *Specialized Foundation Models Struggle to Beat Supervised
+//! Baselines* (arXiv 2411.02796); where a formula comes from elsewhere, its item says so.
+
+pub mod auto_ar;
+pub mod fit;
+pub mod forecast;
+pub mod gaps;
+pub mod series;
+pub mod time;
+
+pub use auto_ar::{Fallback, FittedAr};
+pub use fit::{ChannelFit, FitFailure, FitSpec};
+pub use forecast::{Forecast, Interval, Level};
+pub use gaps::GapPolicy;
+pub use series::{ChannelName, Series};
+pub use time::{Frequency, Grid, Slot, Timestamp};
