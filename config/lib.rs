@@ -87,6 +87,8 @@ pub struct Dataset {
     pub steps: Vec<usize>,
     /// Least time between two fits of one channel.
     pub refit_interval: Duration,
+    /// How far a channel may fall behind the newest sample of its dataset before it is withdrawn; `None`: never.
+    pub max_age: Option<Duration>,
     /// Forecast files kept in `outgoing`, newest first.
     pub keep_files: NonZeroUsize,
     /// What a single drop may ask of us.

@@ -28,6 +28,8 @@ pub struct DatasetView {
     pub due: usize,
     /// Slots without a sample, inside the windows that fits see.
     pub gap_points: u64,
+    /// Rows that did not lie on their channel's grid, since the process started.
+    pub off_grid_rows: u64,
 }
 
 /// A channel as readers see it.

@@ -1,0 +1,24 @@
+//! Everything that can reach the main loop.
+
+use std::path::PathBuf;
+
+use crate::intake::watch::WatchEvent;
+use crate::message::torch_status::TorchStatus;
+use crate::planner::Event;
+
+/// An input of the main loop.
+#[derive(Debug)]
+pub(super) enum AppEvent {
+    /// For the planner.
+    Plan(Event),
+    /// A folder was looked at.
+    Watch(WatchEvent),
+    /// The libtorch child changed.
+    Torch(TorchStatus),
+    /// A forecast file was written, or not.
+    Written(Result<PathBuf, String>),
+    /// The watchdog asks whether this loop turns.
+    Pulse,
+    /// Going on would risk data: stop with this error and recover from disk.
+    Fatal(anyhow::Error),
+}

@@ -1,0 +1,193 @@
+//! The way of one landed file: claim, look up, decode, commit, and only then the post-action.
+//!
+//! Runs on the one ingest thread, which owns the store. Every crash point between two steps means "do it again"
+//! or "it was done": the ledger is asked first, and the drop leaves its folder last.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forecastd_config::{AfterIngest, Dataset, DatasetName};
+use forecastd_models::Timestamp;
+use tracing::{info, warn};
+
+use crate::intake::claim::{ClaimError, Claimed, claim};
+use crate::intake::decoder::Decoder;
+use crate::intake::finish::finish;
+use crate::intake::quarantine::quarantine;
+use crate::message::account::RowAccount;
+use crate::message::ingest_report::{IngestReport, Outcome};
+use crate::message::landed_file::LandedFile;
+use crate::message::rejected::Rejected;
+use crate::message::series_drop::SeriesDrop;
+use crate::planner::Event;
+use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
+
+/// Work for the ingest thread.
+#[derive(Debug)]
+pub(super) enum IngestJob {
+    /// Read a dataset's durable rows back.
+    Recover(DatasetName),
+    /// Deal with a landed file, under the configuration of its dataset, at this time.
+    Ingest(LandedFile, Arc<Dataset>, Timestamp),
+}
+
+/// The ingest thread's state: the one writer of the store.
+#[derive(Debug)]
+pub(super) struct Ingest {
+    store: Store,
+    decoder: Decoder,
+    spool: PathBuf,
+}
+
+impl Ingest {
+    pub(super) fn new(store: Store, decoder: Decoder) -> Self {
+        let spool = store.spool().to_owned();
+        Self { store, decoder, spool }
+    }
+
+    /// Does a job and tells what came of it.
+    ///
+    /// # Errors
+    /// Only where going on would risk data: the process must stop and recover from disk.
+    pub(super) fn work(&mut self, job: IngestJob, tell: &mut dyn FnMut(Event)) -> Result<(), StateError> {
+        match job {
+            IngestJob::Recover(dataset) => self.recover(&dataset, tell),
+            IngestJob::Ingest(file, dataset, now) => {
+                let outcome = self.ingest(&file, &dataset, now)?;
+                tell(Event::Ingested(IngestReport { file, outcome }));
+                Ok(())
+            }
+        }
+    }
+
+    fn recover(&self, dataset: &DatasetName, tell: &mut dyn FnMut(Event)) -> Result<(), StateError> {
+        for rows in self.store.recover(dataset)? {
+            match rows {
+                Ok(rows) => tell(Event::Recovered(DatasetName::clone(dataset), rows)),
+                // The rest of the history still serves; `forecastd fsck` names the damage.
+                Err(error) => tracing::error!(%dataset, %error, "a segment cannot be read back"),
+            }
+        }
+        tell(Event::RecoveryFinished(DatasetName::clone(dataset)));
+        Ok(())
+    }
+
+    fn ingest(&mut self, file: &LandedFile, dataset: &Dataset, now: Timestamp) -> Result<Outcome, StateError> {
+        match self.try_ingest(file, dataset, now) {
+            Ok(outcome) => Ok(outcome),
+            Err(Fault::Fatal(error)) => Err(error),
+            Err(Fault::Machine(error)) => {
+                warn!(dataset = %dataset.name, file = %file.path.display(), %error, "drop deferred");
+                Ok(Outcome::Deferred { error })
+            }
+        }
+    }
+
+    fn try_ingest(&mut self, file: &LandedFile, dataset: &Dataset, now: Timestamp) -> Result<Outcome, Fault> {
+        let claimed = match claim(file, &self.spool, &dataset.limits) {
+            Ok(claimed) => claimed,
+            Err(ClaimError::Withdrawn) => return Ok(Outcome::Withdrawn),
+            Err(ClaimError::Rejected(verdict)) => return self.reject(file, dataset, now, None, verdict),
+            Err(error @ ClaimError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
+        };
+        let meta = DropMeta::new(file, Some(claimed.key), claimed.bytes, now);
+        match self.store.lookup(&meta)? {
+            Lookup::New => self.decode_and_commit(file, dataset, claimed, &meta),
+            Lookup::Finished => {
+                post_action(file, &dataset.after);
+                Ok(Outcome::Finished)
+            }
+            Lookup::CommittedBefore { drop, rows } => {
+                let account = RowAccount { seen: rows, duplicate: rows, ..RowAccount::default() };
+                self.store.record_duplicate(&meta, drop, &account)?;
+                post_action(file, &dataset.after);
+                info!(dataset = %dataset.name, file = %file.path.display(), "drop holds what was committed before");
+                Ok(Outcome::Duplicate { account })
+            }
+        }
+    }
+
+    fn decode_and_commit(
+        &mut self,
+        file: &LandedFile,
+        dataset: &Dataset,
+        claimed: Claimed,
+        meta: &DropMeta,
+    ) -> Result<Outcome, Fault> {
+        let nanoseconds = i64::try_from(dataset.history.max_future.as_nanos()).unwrap_or(i64::MAX);
+        let latest = meta.received.saturating_add(nanoseconds);
+        let decoded = self.decoder.decode(claimed.file, &dataset.columns, &dataset.limits, latest);
+        let decoded = match decoded.map_err(|error| Fault::Machine(error.to_string()))? {
+            Ok(decoded) => decoded,
+            Err(verdict) => return self.reject(file, dataset, meta.received, Some(meta), verdict),
+        };
+        let (rows, duplicates) = SeriesDrop::from_rows(decoded.rows);
+        let mut account = decoded.account;
+        account.duplicate += duplicates;
+        let rules = CommitRules { retention: dataset.history.retention, max_channels: dataset.limits.channels };
+        let committed = self.store.commit(meta, rows, account, &rules)?;
+        post_action(file, &dataset.after);
+        self.maintain(dataset)?;
+        let account = committed.account;
+        info!(
+            dataset = %dataset.name, file = %file.path.display(), rows = account.seen,
+            committed = account.committed, duplicate = account.duplicate, rejected = account.rejected_total(),
+            "drop committed"
+        );
+        Ok(Outcome::Committed { account, fresh: committed.fresh })
+    }
+
+    fn reject(
+        &mut self,
+        file: &LandedFile,
+        dataset: &Dataset,
+        now: Timestamp,
+        meta: Option<&DropMeta>,
+        verdict: Rejected,
+    ) -> Result<Outcome, Fault> {
+        let key = meta.and_then(|meta| meta.key);
+        let place = quarantine(file, key, &verdict, &dataset.quarantine, now)
+            .map_err(|error| Fault::Machine(format!("{}: quarantine: {error}", file.path.display())))?;
+        let unread = DropMeta::new(file, None, file.fingerprint.size, now);
+        self.store.record_rejection(meta.unwrap_or(&unread), &verdict)?;
+        warn!(
+            dataset = %dataset.name, file = %file.path.display(), reason = verdict.reason.label(),
+            detail = %verdict.detail, quarantine = %place.display(), "drop rejected"
+        );
+        Ok(Outcome::Rejected(verdict))
+    }
+
+    /// Rows are durable by now: a merge that cannot be written is put off, not an error of the drop.
+    fn maintain(&mut self, dataset: &Dataset) -> Result<(), Fault> {
+        match self.store.maintain(&dataset.name, dataset.history.retention) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_fatal() => Err(Fault::Fatal(error)),
+            Err(error) => {
+                warn!(dataset = %dataset.name, %error, "segments are not merged for now");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why a file could not be dealt with, when it is not the file's fault.
+enum Fault {
+    /// Later may be better.
+    Machine(String),
+    /// Nothing may go on.
+    Fatal(StateError),
+}
+
+impl From<StateError> for Fault {
+    fn from(error: StateError) -> Self {
+        if error.is_fatal() { Self::Fatal(error) } else { Self::Machine(error.to_string()) }
+    }
+}
+
+/// The drop's rows are durable, so a drop that cannot be moved is a nuisance and no loss: it is told to the
+/// operator, and done again after a restart.
+fn post_action(file: &LandedFile, after: &AfterIngest) {
+    if let Err(error) = finish(file, after) {
+        warn!(dataset = %file.dataset, file = %file.path.display(), %error, "the drop stays where it is");
+    }
+}

@@ -1,0 +1,8 @@
+//! Wires the rooms and runs until the shutdown future completes. The only place that knows every room.
+
+mod event;
+mod ingest;
+mod run;
+mod wiring;
+
+pub use run::{App, Options};

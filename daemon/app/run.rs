@@ -1,0 +1,299 @@
+//! The main loop: one owner, the planner; what it says is done by the rooms, and what they say comes back here.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use forecastd_config::Config;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+use super::event::AppEvent;
+use super::ingest::IngestJob;
+use super::wiring::{Rooms, channel, watch_specs};
+use crate::intake::watch::WatchEvent;
+use crate::message::snapshot::Snapshot;
+use crate::planner::{Command, Event, Planner};
+use crate::publish::http::{Readiness, Shared, serve};
+use crate::publish::metrics::Metrics;
+use crate::service::clock::now;
+use crate::service::pulse::Pulse;
+use crate::service::systemd;
+use crate::state::Store;
+
+/// Work that is out when the shutdown begins gets this long to come back.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The main loop promises to turn at least this often: the watchdog's question alone makes it.
+const LOOP_PROMISE: Duration = Duration::from_secs(15);
+
+/// What the process gives to the application.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The file to read again at a reload.
+    pub config_path: PathBuf,
+    /// The daemon's own executable, which also is the decoder child.
+    pub executable: PathBuf,
+}
+
+/// The whole service.
+#[derive(Debug)]
+pub struct App {
+    options: Options,
+    config: Arc<Config>,
+    planner: Planner,
+    rooms: Rooms,
+    metrics: Arc<Metrics>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    readiness: watch::Sender<Readiness>,
+    pulse: Arc<Pulse>,
+    fatal: Option<anyhow::Error>,
+    stopping: bool,
+}
+
+impl App {
+    /// Runs until `shutdown` completes and the work in flight is done. `reloads` yields once for each wish to read
+    /// the configuration again; `bound` is told the address once it is known.
+    ///
+    /// # Errors
+    /// When the service cannot start, or had to stop lest data be lost.
+    pub async fn run(
+        options: Options,
+        config: Config,
+        shutdown: impl Future<Output = ()> + Send,
+        reloads: mpsc::Receiver<()>,
+        bound: impl FnOnce(std::net::SocketAddr) + Send,
+    ) -> anyhow::Result<()> {
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new());
+        let store = Store::open(&config.state_dir).context("open the state directory")?;
+        metrics.seed(&config, &store.totals()?);
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
+        bound(listener.local_addr()?);
+
+        let (snapshots, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+        let (readiness, ready) = watch::channel(Readiness::Starting);
+        let (close_http, http_closes) = tokio::sync::oneshot::channel::<()>();
+        let shared = Arc::new(Shared::new(snapshot, ready, Arc::clone(&metrics), config.http.max_series));
+        let http = tokio::spawn(serve(listener, shared, async {
+            let _ = http_closes.await;
+        }));
+
+        let (events, inbox) = channel();
+        let threads = fit_threads(&config);
+        let rooms = Rooms::open(&config, store, &options.executable, threads.get(), &metrics, &events)?;
+        let pulse = Arc::new(Pulse::default());
+        pulse.beat("planner", LOOP_PROMISE);
+        let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&pulse), events.clone()));
+
+        let mut app = Self {
+            options,
+            config,
+            planner: Planner::new(threads),
+            rooms,
+            metrics,
+            snapshots,
+            readiness,
+            pulse,
+            fatal: None,
+            stopping: false,
+        };
+        app.turn(inbox, shutdown, reloads).await;
+        watchdog.abort();
+        let fatal = app.close().await;
+        let _ = close_http.send(());
+        http.await.context("the HTTP task")?.context("serve HTTP")?;
+        fatal.map_or(Ok(()), Err)
+    }
+
+    async fn turn(
+        &mut self,
+        mut inbox: mpsc::Receiver<AppEvent>,
+        shutdown: impl Future<Output = ()> + Send,
+        mut reloads: mpsc::Receiver<()>,
+    ) {
+        info!(datasets = self.config.datasets.len(), "started");
+        self.apply(Event::Reconfigured(Arc::clone(&self.config)));
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut deadline = None;
+        while self.fatal.is_none() && !(self.stopping && self.planner.is_idle()) {
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                warn!("work is still out at the deadline; what it was is done again after a restart");
+                break;
+            }
+            let wait = if self.stopping { Duration::from_millis(100) } else { self.until_wake() };
+            tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => self.take(event),
+                    None => break,
+                },
+                () = sleep(wait) => self.apply(Event::Woken),
+                Some(()) = reloads.recv(), if !self.stopping => self.reload(),
+                () = &mut shutdown, if !self.stopping => {
+                    self.stop();
+                    deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: AppEvent) {
+        match event {
+            AppEvent::Plan(event) => {
+                match &event {
+                    Event::Ingested(report) => self.metrics.ingested(report),
+                    Event::Fitted(report) => self.metrics.fitted(report),
+                    Event::Recovered(dataset, _) => systemd::extend_start(
+                        Duration::from_secs(60),
+                        &format!("reading the history of {dataset} back"),
+                    ),
+                    _ => {}
+                }
+                self.apply(event);
+            }
+            AppEvent::Watch(event) => self.looked(event),
+            AppEvent::Torch(status) => {
+                debug!(?status, "forecastd-torch");
+                self.metrics.torch(&status);
+            }
+            AppEvent::Written(Ok(path)) => {
+                debug!(file = %path.display(), "forecasts written");
+                self.metrics.forecast_file_written();
+                self.apply(Event::Written);
+            }
+            AppEvent::Written(Err(error)) => {
+                error!(%error, "forecasts could not be written");
+                self.metrics.forecast_file_failed();
+                self.apply(Event::Written);
+            }
+            AppEvent::Pulse => self.pulse.beat("planner", LOOP_PROMISE),
+            AppEvent::Fatal(error) => self.fatal = Some(error),
+        }
+    }
+
+    fn looked(&mut self, event: WatchEvent) {
+        let interval = self.config.datasets.iter().map(|dataset| dataset.landing.scan_interval).max();
+        self.pulse.beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
+        match event {
+            WatchEvent::Listing(listing) => {
+                self.metrics.listed(&listing, now());
+                self.apply(Event::Listed(listing));
+            }
+            WatchEvent::Unreadable { dataset, error } => {
+                warn!(%dataset, %error, "the incoming folder cannot be listed");
+                self.metrics.unreadable(&dataset);
+                self.apply(Event::Unreadable(dataset));
+            }
+            WatchEvent::HintsLost { detail } => {
+                debug!(detail, "change notices were lost; listing goes on");
+                self.metrics.watch_hints_lost();
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        for command in self.planner.apply(event, now()) {
+            self.carry_out(command);
+        }
+        if *self.readiness.borrow() == Readiness::Starting && self.planner.is_ready() {
+            self.readiness.send_replace(Readiness::Ready);
+            systemd::ready(&format!("serving {} datasets", self.config.datasets.len()));
+            info!("ready");
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        let taken = match command {
+            Command::Recover(dataset) => self.rooms.ingest.send(IngestJob::Recover(dataset)),
+            Command::Ingest(file, dataset) => self.rooms.ingest.send(IngestJob::Ingest(file, dataset, now())),
+            Command::Fit(job) => self.rooms.fits.send(job),
+            Command::WriteForecasts(batch, dataset) => self.rooms.writer.send((batch, dataset)),
+            Command::Publish(snapshot) => {
+                self.metrics.published(&snapshot);
+                self.snapshots.send_replace(Arc::new(snapshot));
+                true
+            }
+        };
+        if !taken {
+            self.fatal = Some(anyhow::anyhow!("a worker is gone"));
+        }
+    }
+
+    fn reload(&mut self) {
+        systemd::reloading();
+        let outcome = self.read_config_again();
+        if let Err(error) = &outcome {
+            error!("the configuration stays as it was: {error:#}");
+        }
+        self.metrics.reloaded(outcome.is_ok(), now());
+        systemd::ready(if outcome.is_ok() { "reloaded" } else { "reload refused: see the log" });
+    }
+
+    fn read_config_again(&mut self) -> anyhow::Result<()> {
+        let config = crate::cli::read_config(&self.options.config_path)?;
+        let keys = self.config.restart_needed(&config);
+        if !keys.is_empty() {
+            bail!("{} cannot change while the service runs: restart it", keys.join(", "));
+        }
+        let config = Arc::new(config);
+        self.metrics.datasets(&config);
+        self.config = Arc::clone(&config);
+        self.rooms.watch.reconfigure(watch_specs(&config));
+        self.apply(Event::Reconfigured(config));
+        info!(datasets = self.config.datasets.len(), "configuration reloaded");
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        systemd::stopping();
+        self.readiness.send_replace(Readiness::Stopping);
+        self.apply(Event::Stopping);
+    }
+
+    /// Joins every room, sources first, off the loop: a thread may be in the middle of a segment.
+    async fn close(self) -> Option<anyhow::Error> {
+        let Self { rooms, fatal, .. } = self;
+        let (closed, closing) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("close".to_owned());
+        let spawned = thread.spawn(move || {
+            drop(rooms);
+            let _ = closed.send(());
+        });
+        if spawned.is_err() || tokio::time::timeout(SHUTDOWN_DEADLINE, closing).await.is_err() {
+            warn!("a thread did not end in time");
+        }
+        fatal
+    }
+
+    fn until_wake(&self) -> Duration {
+        let Some(at) = self.planner.wake_at() else { return Duration::from_secs(3600) };
+        Duration::from_nanos(u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0))
+    }
+}
+
+fn fit_threads(config: &Config) -> NonZeroUsize {
+    let allowed = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    config.cpu_threads.unwrap_or_else(allowed)
+}
+
+/// Feeds systemd's watchdog as long as every loop turns, at a third of what it asks for.
+async fn feed_watchdog(pulse: Arc<Pulse>, events: mpsc::Sender<AppEvent>) {
+    let Some(interval) = systemd::watchdog_interval() else { return };
+    loop {
+        sleep(interval / 3).await;
+        let _ = events.try_send(AppEvent::Pulse);
+        let silent = pulse.silent(Instant::now());
+        if silent.is_empty() {
+            systemd::feed_watchdog();
+        } else {
+            error!(?silent, "loops do not turn; the watchdog is not fed");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The rooms, started from the last to the first, so that each finds its successor ready.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use forecastd_config::{Config, Dataset};
+use tokio::sync::mpsc;
+
+use super::event::AppEvent;
+use super::ingest::{Ingest, IngestJob};
+use crate::intake::decoder::Decoder;
+use crate::intake::watch::{Watch, WatchSpec};
+use crate::message::fit_job::FitJob;
+use crate::message::snapshot::ForecastBatch;
+use crate::planner::Event;
+use crate::publish::forecast_writer::ForecastWriter;
+use crate::publish::metrics::Metrics;
+use crate::service::clock::now;
+use crate::state::Store;
+use crate::work::fit::fit;
+use crate::work::torch_process::TorchProcess;
+use crate::work::worker::Workers;
+
+/// Inputs of the main loop that may wait. Workers block when it is full; the loop never does.
+const WAITING_EVENTS: usize = 256;
+
+/// Every thread that acts for the planner.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    pub(super) watch: Watch,
+    pub(super) ingest: Workers<IngestJob>,
+    pub(super) fits: Workers<FitJob>,
+    pub(super) writer: Workers<(ForecastBatch, Arc<Dataset>)>,
+    pub(super) torch: TorchProcess,
+}
+
+/// The sending half of the main loop, and the loop's own.
+pub(super) fn channel() -> (mpsc::Sender<AppEvent>, mpsc::Receiver<AppEvent>) {
+    mpsc::channel(WAITING_EVENTS)
+}
+
+impl Rooms {
+    /// Starts every room. The watch comes last: nothing arrives before all others stand.
+    pub(super) fn open(
+        config: &Config,
+        store: Store,
+        executable: &Path,
+        fit_threads: usize,
+        metrics: &Arc<Metrics>,
+        events: &mpsc::Sender<AppEvent>,
+    ) -> anyhow::Result<Self> {
+        let writer = Workers::spawn("writer", vec![writer(events.clone())], busy(metrics), fatal(events))
+            .context("start the writer thread")?;
+        let fits = Workers::spawn("fit", vec![fit_worker(events.clone()); fit_threads], busy(metrics), fatal(events))
+            .context("start the fit threads")?;
+        let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
+        let ingest = Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events))
+            .context("start the ingest thread")?;
+        let torch = {
+            let events = events.clone();
+            TorchProcess::spawn(&config.torch, move |status| send(&events, AppEvent::Torch(status)))
+                .context("start the supervisor of forecastd-torch")?
+        };
+        let watch = {
+            let events = events.clone();
+            Watch::spawn(watch_specs(config), move |event| send(&events, AppEvent::Watch(event)))
+                .context("start the watch thread")?
+        };
+        Ok(Self { watch, ingest, fits, writer, torch })
+    }
+}
+
+/// What the watch has to look at.
+pub(super) fn watch_specs(config: &Config) -> Vec<WatchSpec> {
+    let spec = |dataset: &Dataset| WatchSpec {
+        dataset: Arc::clone(&dataset.name),
+        incoming: dataset.incoming.clone(),
+        landing: dataset.landing,
+    };
+    config.datasets.iter().map(spec).collect()
+}
+
+/// From a worker's thread. After the loop has ended nobody listens, and nobody needs to.
+fn send(events: &mpsc::Sender<AppEvent>, event: AppEvent) {
+    let _ = events.blocking_send(event);
+}
+
+fn fit_worker(events: mpsc::Sender<AppEvent>) -> impl FnMut(FitJob) + Clone {
+    move |job| send(&events, AppEvent::Plan(Event::Fitted(fit(job))))
+}
+
+fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnMut(IngestJob) {
+    move |job| {
+        let done = ingest.work(job, &mut |event| send(&events, AppEvent::Plan(event)));
+        if let Err(error) = done {
+            send(&events, AppEvent::Fatal(anyhow::Error::new(error)));
+        }
+    }
+}
+
+fn writer(events: mpsc::Sender<AppEvent>) -> impl FnMut((ForecastBatch, Arc<Dataset>)) {
+    move |(batch, dataset)| {
+        let written = ForecastWriter::write(&batch, &dataset.outgoing, dataset.keep_files, now());
+        send(&events, AppEvent::Written(written.map_err(|error| error.to_string())));
+    }
+}
+
+fn busy(metrics: &Arc<Metrics>) -> impl Fn(&'static str, Duration) + Send + Sync + 'static {
+    let metrics = Arc::clone(metrics);
+    move |worker, elapsed| metrics.worker_busy(worker, elapsed)
+}
+
+/// A panic outside of a channel's fit is a defect whose damage is unknown: recover from disk.
+fn fatal(events: &mpsc::Sender<AppEvent>) -> impl Fn(&'static str, String) + Send + Sync + 'static {
+    let events = events.clone();
+    move |worker, message| {
+        send(&events, AppEvent::Fatal(anyhow::anyhow!("the {worker} thread panicked: {message}")));
+    }
+}

@@ -1,0 +1,21 @@
+//! `forecastd check`: is this configuration file good?
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Check a configuration file and exit.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Check {
+    #[expect(clippy::print_stdout, reason = "the result of the command")]
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        let config = super::read_config(&self.config)?;
+        println!("{}: good, {} datasets", self.config.display(), config.datasets.len());
+        Ok(ExitCode::SUCCESS)
+    }
+}

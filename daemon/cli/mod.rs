@@ -1,0 +1,74 @@
+//! The command line: arguments, one file a command, exit codes.
+
+mod check;
+mod demo;
+mod fit;
+mod fsck;
+mod run;
+mod torch;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use forecastd_config::{Config, ConfigErrors};
+
+/// Forecasts from parquet drops, on a Prometheus endpoint.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Run(run::Run),
+    /// Check a configuration file and exit.
+    Check(check::Check),
+    /// Fit one parquet file and print or write its forecasts, without the service.
+    Fit(fit::Fit),
+    /// Prove that the state is whole: every row accounted for, every segment intact.
+    Fsck(fsck::Fsck),
+    /// Start forecastd-torch, ask for its device and version, run its smoke computation, and exit.
+    Torch(torch::Torch),
+    /// Show the service at work on this machine's own telemetry, or on a file of yours.
+    Demo(demo::Demo),
+    /// Decode one drop, as a disposable child of the service.
+    #[command(hide = true)]
+    Decode,
+}
+
+/// EX_CONFIG of sysexits.h: systemd and scripts can tell a bad configuration from a failure.
+const BAD_CONFIG: u8 = 78;
+
+/// Carries out a command line.
+pub fn main(arguments: Arguments) -> ExitCode {
+    let outcome = match arguments.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Fit(fit) => fit.execute(),
+        Command::Fsck(fsck) => fsck.execute(),
+        Command::Torch(torch) => torch.execute(),
+        Command::Demo(demo) => demo.execute(),
+        Command::Decode => return crate::intake::decoder::decode_worker_main(),
+    };
+    outcome.unwrap_or_else(|error| {
+        // The alternate form has the whole chain of causes on one line.
+        eprintln!("forecastd: {error:#}");
+        ExitCode::from(if error.is::<ConfigErrors>() { BAD_CONFIG } else { 1 })
+    })
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// When the file cannot be read, or with everything that is wrong in it.
+pub(crate) fn read_config(path: &Path) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
+    let path = std::path::absolute(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    Ok(Config::parse(&text, folder).map_err(|errors| errors.in_file(&path))?)
+}

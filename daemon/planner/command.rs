@@ -1,0 +1,24 @@
+//! What is to be done.
+
+use std::sync::Arc;
+
+use forecastd_config::{Dataset, DatasetName};
+
+use crate::message::fit_job::FitJob;
+use crate::message::landed_file::LandedFile;
+use crate::message::snapshot::{ForecastBatch, Snapshot};
+
+/// Every output of the planner.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Read a dataset's durable rows back. At most one of this or `Ingest` at a time; answered by `Recovered` events and one `RecoveryFinished`.
+    Recover(DatasetName),
+    /// Claim, decode and commit a file; answered by `Ingested`.
+    Ingest(LandedFile, Arc<Dataset>),
+    /// Fit a batch. At most one for each fit worker at a time; answered by `Fitted`.
+    Fit(FitJob),
+    /// Show this to readers.
+    Publish(Snapshot),
+    /// Write a forecast file. At most one at a time; answered by `Written`.
+    WriteForecasts(ForecastBatch, Arc<Dataset>),
+}

@@ -1,0 +1,215 @@
+//! One dataset: its channels' histories and fits, what is due, which files wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forecastd_config::{Dataset, DatasetName};
+use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Timestamp};
+
+use super::due::DueChannels;
+use super::files::Files;
+use super::history::{ChannelHistory, HistoryRules};
+use crate::message::fit_job::{FitJob, FitOutcome, FitReport};
+use crate::message::series_drop::SeriesDrop;
+use crate::message::snapshot::{ChannelView, DatasetView, ForecastBatch};
+
+/// Everything the planner knows of one dataset.
+#[derive(Clone, Debug)]
+pub struct DatasetState {
+    config: Arc<Dataset>,
+    spec: Arc<FitSpec>,
+    channels: BTreeMap<ChannelName, Channel>,
+    due: DueChannels,
+    fitting: usize,
+    unwritten: BTreeMap<ChannelName, Arc<ChannelFit>>,
+    newest: Option<Timestamp>,
+    /// Which files wait.
+    pub files: Files,
+    /// Whether the rows that were durable before are back.
+    pub recovery: Recovery,
+}
+
+/// How far the rows that were durable before this process started are back in the histories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Still on disk.
+    Wanted,
+    /// On the way.
+    Running,
+    /// All here: files may be taken, fits may begin.
+    Done,
+}
+
+#[derive(Clone, Debug)]
+struct Channel {
+    history: ChannelHistory,
+    /// Grows with each change of the history.
+    version: u64,
+    in_flight: bool,
+    last_fit: Option<Timestamp>,
+    fit: Option<Arc<ChannelFit>>,
+    failure: Option<FitFailure>,
+}
+
+impl DatasetState {
+    /// A dataset whose history is still on disk.
+    pub fn new(config: Arc<Dataset>) -> Self {
+        Self {
+            spec: Arc::new(config.fit.clone()),
+            config,
+            channels: BTreeMap::new(),
+            due: DueChannels::default(),
+            fitting: 0,
+            unwritten: BTreeMap::new(),
+            newest: None,
+            files: Files::default(),
+            recovery: Recovery::Wanted,
+        }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Arc<Dataset> {
+        &self.config
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &DatasetName {
+        &self.config.name
+    }
+
+    /// Takes over a changed configuration. Histories of another shape are read back anew; another question to the
+    /// fits makes every channel due.
+    pub fn reconfigure(&mut self, config: Arc<Dataset>, now: Timestamp) {
+        let files = std::mem::take(&mut self.files);
+        if HistoryRules::from(config.as_ref()) != HistoryRules::from(self.config.as_ref()) {
+            *self = Self::new(config);
+        } else {
+            let asks_anew = config.fit != self.config.fit;
+            self.spec = Arc::new(config.fit.clone());
+            self.config = config;
+            if asks_anew {
+                for (channel, state) in &mut self.channels {
+                    state.version += 1;
+                    if !state.in_flight {
+                        self.due.add(channel, now, now);
+                    }
+                }
+            }
+        }
+        self.files = files;
+    }
+
+    /// Takes rows into the histories; channels whose window changed become due.
+    pub fn extend(&mut self, rows: &SeriesDrop, now: Timestamp) {
+        let rules = HistoryRules::from(self.config.as_ref());
+        for (name, rows) in rows.channels() {
+            let channel = self.channels.entry(ChannelName::clone(name)).or_insert_with(|| Channel::new(rules));
+            if channel.history.extend(rows) {
+                channel.version += 1;
+                self.newest = self.newest.max(channel.history.newest());
+                if !channel.in_flight {
+                    self.due.add(name, channel.ready_at(&self.config), now);
+                }
+            }
+        }
+        self.expire();
+    }
+
+    /// Channels ready for a fit.
+    pub fn ready(&self, now: Timestamp) -> usize {
+        if self.recovery == Recovery::Done { self.due.ready(now) } else { 0 }
+    }
+
+    /// When a channel that rests becomes ready.
+    pub fn next_ready(&self) -> Option<Timestamp> {
+        self.due.next_ready()
+    }
+
+    /// Up to `limit` channels as one batch, longest due first.
+    pub fn take_batch(&mut self, limit: usize, now: Timestamp) -> Option<FitJob> {
+        let mut batch = Vec::new();
+        for name in self.due.take(limit, now) {
+            let Some(channel) = self.channels.get_mut(&name) else { continue };
+            // Without a second row there is no grid yet; the next row makes the channel due again.
+            let Some(series) = channel.history.series(&name) else { continue };
+            channel.in_flight = true;
+            batch.push((channel.version, series));
+        }
+        self.fitting += batch.len();
+        (!batch.is_empty()).then(|| FitJob {
+            dataset: DatasetName::clone(self.name()),
+            spec: Arc::clone(&self.spec),
+            channels: batch,
+        })
+    }
+
+    /// Takes results over. A channel whose history went on meanwhile is due again.
+    pub fn finish(&mut self, report: FitReport, now: Timestamp) {
+        self.fitting = self.fitting.saturating_sub(report.outcomes.len());
+        for FitOutcome { channel: name, version, result } in report.outcomes {
+            let Some(channel) = self.channels.get_mut(&name) else { continue };
+            channel.in_flight = false;
+            channel.last_fit = Some(now);
+            if channel.version > version {
+                self.due.add(&name, channel.ready_at(&self.config), now);
+            }
+            match result {
+                Ok(fit) => {
+                    self.unwritten.insert(name, Arc::clone(&fit));
+                    channel.fit = Some(fit);
+                    channel.failure = None;
+                }
+                // The last good forecast stands; its cutoff tells its age.
+                Err(failure) => channel.failure = Some(failure),
+            }
+        }
+    }
+
+    /// Forecasts that no file has yet, once no fit of this dataset is due or running.
+    pub fn take_unwritten(&mut self, now: Timestamp) -> Option<ForecastBatch> {
+        if self.fitting > 0 || self.ready(now) > 0 || self.unwritten.is_empty() {
+            return None;
+        }
+        let fits = std::mem::take(&mut self.unwritten).into_values().collect();
+        Some(ForecastBatch { dataset: DatasetName::clone(self.name()), fits })
+    }
+
+    /// What readers may see.
+    pub fn view(&self) -> DatasetView {
+        let view = |channel: &Channel| ChannelView { fit: channel.fit.clone(), failure: channel.failure.clone() };
+        DatasetView {
+            config: Arc::clone(&self.config),
+            channels: self.channels.iter().map(|(name, channel)| (ChannelName::clone(name), view(channel))).collect(),
+            newest: self.newest,
+            due: self.due.len() + self.fitting,
+            gap_points: self.channels.values().map(|channel| channel.history.gaps() as u64).sum(),
+            off_grid_rows: self.channels.values().map(|channel| channel.history.off_grid_rows()).sum(),
+        }
+    }
+
+    /// Forgets channels that fell behind the dataset's newest sample by more than `forecast.max_age`.
+    fn expire(&mut self) {
+        let (Some(max_age), Some(newest)) = (self.config.max_age, self.newest) else { return };
+        let oldest = newest.saturating_add(-i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
+        let due = &mut self.due;
+        self.channels.retain(|name, channel| {
+            let stays = channel.history.newest().is_some_and(|newest| newest >= oldest);
+            if !stays {
+                due.remove(name);
+            }
+            stays
+        });
+    }
+}
+
+impl Channel {
+    fn new(rules: HistoryRules) -> Self {
+        let history = ChannelHistory::new(rules);
+        Self { history, version: 0, in_flight: false, last_fit: None, fit: None, failure: None }
+    }
+
+    fn ready_at(&self, config: &Dataset) -> Timestamp {
+        let rest = i64::try_from(config.refit_interval.as_nanos()).unwrap_or(i64::MAX);
+        self.last_fit.map_or(Timestamp(i64::MIN), |last| last.saturating_add(rest))
+    }
+}

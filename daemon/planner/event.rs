@@ -1,0 +1,35 @@
+//! What can happen.
+
+use std::sync::Arc;
+
+use forecastd_config::{Config, DatasetName};
+
+use crate::message::fit_job::FitReport;
+use crate::message::ingest_report::IngestReport;
+use crate::message::landed_file::Listing;
+use crate::message::series_drop::SeriesDrop;
+
+/// Every input of the planner.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A folder was listed: this is what waits in it now.
+    Listed(Listing),
+    /// A folder cannot be listed. It counts as looked at, or a missing mount would hold back readiness for ever.
+    Unreadable(DatasetName),
+    /// Rows that were durable before this process started, oldest first.
+    Recovered(DatasetName, SeriesDrop),
+    /// There are no more of them.
+    RecoveryFinished(DatasetName),
+    /// A landed file was dealt with, or could not be.
+    Ingested(IngestReport),
+    /// A batch of channels was fitted.
+    Fitted(FitReport),
+    /// A forecast file was written, or could not be.
+    Written,
+    /// A new, valid configuration is in force.
+    Reconfigured(Arc<Config>),
+    /// Time has passed; see [`Planner::wake_at`](super::Planner::wake_at).
+    Woken,
+    /// No new work from now on.
+    Stopping,
+}

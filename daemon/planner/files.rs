@@ -1,0 +1,58 @@
+//! Which files wait, and in what order they are taken.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::message::landed_file::{LandedFile, Listing};
+
+/// A dataset's landed files. The last listing is the truth; this only remembers what was dealt with since.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    landed: VecDeque<LandedFile>,
+    /// Dealt with, but still in the folder: left there on purpose, or not yet gone when the folder was listed.
+    settled: HashSet<LandedFile>,
+    listed: bool,
+}
+
+impl Files {
+    /// Takes over what a listing saw, but for what was dealt with already.
+    pub fn list(&mut self, listing: Listing) {
+        let seen: HashSet<LandedFile> = listing.landed.iter().cloned().collect();
+        self.settled.retain(|file| seen.contains(file));
+        self.landed = listing.landed.into_iter().filter(|file| !self.settled.contains(file)).collect();
+        self.listed = true;
+    }
+
+    /// The folder was looked at in vain: nothing waits there as far as we know.
+    pub fn unreadable(&mut self) {
+        self.landed.clear();
+        self.listed = true;
+    }
+
+    /// Whether the folder was looked at since the start.
+    pub fn listed(&self) -> bool {
+        self.listed
+    }
+
+    /// The oldest file that waits.
+    pub fn take(&mut self) -> Option<LandedFile> {
+        self.landed.pop_front()
+    }
+
+    /// Puts a file back to the head of the line.
+    pub fn put_back(&mut self, file: LandedFile) {
+        if !self.landed.contains(&file) {
+            self.landed.push_front(file);
+        }
+    }
+
+    /// This file is dealt with for good: not to be taken again, even if a listing still shows it.
+    pub fn settle(&mut self, file: LandedFile) {
+        self.landed.retain(|other| *other != file);
+        self.settled.insert(file);
+    }
+
+    /// Files that wait.
+    pub fn waiting(&self) -> usize {
+        self.landed.len()
+    }
+}

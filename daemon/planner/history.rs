@@ -1,0 +1,353 @@
+//! A channel's newest samples on its grid, bounded: what a fit sees.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forecastd_config::{Dataset, OffGrid};
+use forecastd_models::{ChannelName, Frequency, Grid, Series, Slot, Timestamp};
+
+use super::frequency::grid_of;
+use crate::message::series_drop::ChannelRows;
+
+/// Rows after which a channel's grid stands. Until then it is told anew from all rows with each drop, so that a
+/// first drop of three rows does not decide for ever.
+const SETTLED_ROWS: usize = 64;
+
+/// A row further ahead than the whole window waits until this many stand there: one wrong clock must not wipe a
+/// history, but a feed that really went on after a long silence must be followed.
+const ROWS_TO_JUMP: usize = 3;
+
+/// How a dataset's rows become histories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryRules {
+    /// Newest grid points kept.
+    pub window: usize,
+    /// The step, if the configuration gives it.
+    pub frequency: Option<Frequency>,
+    /// What becomes of rows off the grid.
+    pub off_grid: OffGrid,
+}
+
+impl From<&Dataset> for HistoryRules {
+    fn from(dataset: &Dataset) -> Self {
+        Self { window: dataset.history.window.get(), frequency: dataset.frequency, off_grid: dataset.off_grid }
+    }
+}
+
+/// The newest `window` grid points of a channel, gaps explicit, newest last.
+#[derive(Clone, Debug)]
+pub struct ChannelHistory {
+    rules: HistoryRules,
+    stage: Stage,
+    /// Rows that did not lie on the grid, since this process started.
+    off_grid_rows: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    /// Too few rows to be sure of the grid: the rows themselves.
+    Young(BTreeMap<Timestamp, f64>),
+    Settled(Window),
+}
+
+/// Values on a grid that stands. `NaN` is a gap; first and last are never gaps.
+#[derive(Clone, Debug)]
+struct Window {
+    grid: Grid,
+    first_slot: Slot,
+    values: VecDeque<f64>,
+    gaps: usize,
+    /// Rows beyond the window's reach, waiting to be believed.
+    ahead: BTreeMap<Timestamp, f64>,
+}
+
+impl ChannelHistory {
+    /// No row yet.
+    pub fn new(rules: HistoryRules) -> Self {
+        Self { rules, stage: Stage::Young(BTreeMap::new()), off_grid_rows: 0 }
+    }
+
+    /// Takes rows in; says whether what a fit sees has changed.
+    pub fn extend(&mut self, rows: &ChannelRows) -> bool {
+        match &mut self.stage {
+            Stage::Young(young) => {
+                young.extend(rows.iter());
+                self.settle_when_grown();
+                true
+            }
+            Stage::Settled(window) => {
+                let mut changed = false;
+                for (time, value) in rows.iter() {
+                    changed |= window.insert(time, value, &self.rules, &mut self.off_grid_rows);
+                }
+                changed
+            }
+        }
+    }
+
+    /// The window as a series, leading gaps cut. Empty until the grid is known.
+    pub fn series(&self, channel: &ChannelName) -> Option<Series> {
+        let channel = ChannelName::clone(channel);
+        match &self.stage {
+            Stage::Young(rows) => {
+                let window = Window::of(rows, &self.rules, &mut 0)?;
+                Some(window.into_series(channel))
+            }
+            Stage::Settled(window) => Some(window.clone().into_series(channel)),
+        }
+    }
+
+    /// The newest sample.
+    pub fn newest(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Young(rows) => rows.keys().next_back().copied(),
+            Stage::Settled(window) => Some(window.grid.time(window.last_slot())),
+        }
+    }
+
+    /// Slots without a sample, inside the window.
+    pub fn gaps(&self) -> usize {
+        match &self.stage {
+            Stage::Young(rows) => Window::of(rows, &self.rules, &mut 0).map_or(0, |window| window.gaps),
+            Stage::Settled(window) => window.gaps,
+        }
+    }
+
+    /// Rows that did not lie on the grid, since this process started.
+    pub fn off_grid_rows(&self) -> u64 {
+        self.off_grid_rows
+    }
+
+    fn settle_when_grown(&mut self) {
+        if let Stage::Young(rows) = &self.stage
+            && rows.len() >= SETTLED_ROWS
+            && let Some(window) = Window::of(rows, &self.rules, &mut self.off_grid_rows)
+        {
+            self.stage = Stage::Settled(window);
+        }
+    }
+}
+
+impl Window {
+    fn of(rows: &BTreeMap<Timestamp, f64>, rules: &HistoryRules, off_grid_rows: &mut u64) -> Option<Self> {
+        let times: Vec<Timestamp> = rows.keys().copied().collect();
+        let grid = grid_of(&times, rules.frequency)?;
+        let mut rows = rows.iter();
+        let (time, value) = rows.next()?;
+        let first_slot = grid.nearest(*time);
+        let mut window = Self { grid, first_slot, values: VecDeque::from([*value]), gaps: 0, ahead: BTreeMap::new() };
+        for (time, value) in rows {
+            window.insert(*time, *value, rules, off_grid_rows);
+        }
+        Some(window)
+    }
+
+    fn last_slot(&self) -> Slot {
+        self.first_slot + self.values.len() as Slot - 1
+    }
+
+    fn insert(&mut self, time: Timestamp, value: f64, rules: &HistoryRules, off_grid_rows: &mut u64) -> bool {
+        let slot = self.grid.nearest(time);
+        if self.grid.time(slot) != time {
+            *off_grid_rows += 1;
+            if rules.off_grid == OffGrid::Drop {
+                return false;
+            }
+        }
+        let window = rules.window as Slot;
+        if slot - self.last_slot() > window {
+            return self.consider_jump(time, value, rules);
+        }
+        if slot <= self.last_slot() - window {
+            return false; // on disk, but behind what a fit sees
+        }
+        if slot < self.first_slot {
+            self.prepend(slot, value);
+        } else if slot > self.last_slot() {
+            self.append(slot, value, rules.window);
+        } else {
+            self.replace(slot, value);
+        }
+        true
+    }
+
+    /// Makes room first: a deque that grew past the window for a moment would keep twice the memory for ever.
+    fn append(&mut self, slot: Slot, value: f64, window: usize) {
+        let new = (slot - self.last_slot()) as usize;
+        let surplus = (self.values.len() + new).saturating_sub(window).min(self.values.len());
+        self.drop_oldest(surplus);
+        self.values.extend(std::iter::repeat_n(f64::NAN, new - 1));
+        self.gaps += new - 1;
+        self.values.push_back(value);
+        while self.values.front().is_some_and(|value| value.is_nan()) {
+            self.drop_oldest(1);
+        }
+    }
+
+    fn drop_oldest(&mut self, count: usize) {
+        for value in self.values.drain(..count) {
+            self.gaps -= usize::from(value.is_nan());
+        }
+        self.first_slot += count as Slot;
+    }
+
+    fn prepend(&mut self, slot: Slot, value: f64) {
+        for _ in slot + 1..self.first_slot {
+            self.values.push_front(f64::NAN);
+            self.gaps += 1;
+        }
+        self.values.push_front(value);
+        self.first_slot = slot;
+    }
+
+    fn replace(&mut self, slot: Slot, value: f64) {
+        let old = std::mem::replace(&mut self.values[(slot - self.first_slot) as usize], value);
+        self.gaps -= usize::from(old.is_nan());
+    }
+
+    /// A row beyond the window's reach: believed once enough stand there, and then the window begins anew.
+    fn consider_jump(&mut self, time: Timestamp, value: f64, rules: &HistoryRules) -> bool {
+        self.ahead.insert(time, value);
+        if self.ahead.len() < ROWS_TO_JUMP {
+            return false;
+        }
+        for (time, value) in std::mem::take(&mut self.ahead) {
+            let slot = self.grid.nearest(time);
+            if slot - self.last_slot() > rules.window as Slot {
+                (self.first_slot, self.values, self.gaps) = (slot, VecDeque::from([value]), 0);
+            } else if slot > self.last_slot() {
+                self.append(slot, value, rules.window);
+            }
+        }
+        true
+    }
+
+    fn into_series(self, channel: ChannelName) -> Series {
+        Series { channel, grid: self.grid, first_slot: self.first_slot, values: self.values.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::message::series_drop::{RawRows, SeriesDrop};
+
+    const RULES: HistoryRules = HistoryRules { window: 100, frequency: None, off_grid: OffGrid::Snap };
+
+    /// Rows at these times, each with its time as its value.
+    fn rows(times: impl IntoIterator<Item = i64>) -> SeriesDrop {
+        let rows = times.into_iter().map(|time| (Timestamp(time), time as f64)).collect();
+        SeriesDrop::from_rows(RawRows { channels: BTreeMap::from([("a".into(), rows)]) }).0
+    }
+
+    fn extend(history: &mut ChannelHistory, times: impl IntoIterator<Item = i64>) -> bool {
+        history.extend(rows(times).channels().next().expect("rows").1)
+    }
+
+    /// A settled history: slots 0, 10, …, 990.
+    fn settled() -> ChannelHistory {
+        let mut history = ChannelHistory::new(RULES);
+        extend(&mut history, (0..100).map(|i| i * 10));
+        history
+    }
+
+    fn values(history: &ChannelHistory) -> Vec<f64> {
+        history.series(&"a".into()).expect("a series").values
+    }
+
+    /// Times held, oldest first; a gap is `None`.
+    fn held(history: &ChannelHistory) -> (i64, Vec<Option<i64>>) {
+        let series = history.series(&"a".into()).expect("a series");
+        let values = series.values.iter().map(|v| (!v.is_nan()).then_some(*v as i64)).collect();
+        (series.grid.time(series.first_slot).0, values)
+    }
+
+    #[test]
+    fn the_window_holds_the_newest_points_and_never_grows() {
+        let mut history = settled();
+        for time in (1000..5000).step_by(10) {
+            assert!(extend(&mut history, [time]));
+            assert_eq!(values(&history).len(), 100);
+        }
+        assert_eq!(held(&history).0, 4000);
+        let Stage::Settled(window) = &history.stage else { panic!("settled") };
+        assert!(window.values.capacity() <= 128, "{}", window.values.capacity());
+    }
+
+    #[test]
+    fn gaps_are_explicit_and_closed_by_late_rows() {
+        let mut history = settled();
+        assert!(extend(&mut history, [1030]));
+        assert_eq!(history.gaps(), 3);
+        assert_eq!(held(&history).1[94..], [Some(980), Some(990), None, None, None, Some(1030)].map(|t| t));
+        assert!(extend(&mut history, [1010, 1000]));
+        assert_eq!(history.gaps(), 1);
+        assert_eq!(history.newest(), Some(Timestamp(1030)));
+    }
+
+    #[test]
+    fn a_gap_at_the_front_is_cut_as_the_window_moves_on() {
+        let mut history = settled();
+        extend(&mut history, [1100]);
+        assert_eq!(history.gaps(), 10);
+        extend(&mut history, (1110..1900).step_by(10));
+        assert_eq!((held(&history).0, history.gaps()), (900, 10));
+        extend(&mut history, (1900..2010).step_by(10));
+        assert_eq!((held(&history).0, history.gaps()), (1100, 0));
+    }
+
+    #[test]
+    fn rows_behind_the_window_change_nothing_and_a_revision_changes_its_slot() {
+        let mut history = settled();
+        extend(&mut history, [1000]);
+        assert!(!extend(&mut history, [0]));
+        let revised = SeriesDrop::from_rows(RawRows {
+            channels: BTreeMap::from([("a".into(), vec![(Timestamp(500), -1.0)])]),
+        });
+        assert!(history.extend(revised.0.channels().next().expect("rows").1));
+        assert_eq!(values(&history)[49], -1.0);
+    }
+
+    #[test]
+    fn rows_before_the_first_are_taken_while_there_is_room() {
+        let mut history = ChannelHistory::new(RULES);
+        extend(&mut history, (0..70).map(|i| i * 10));
+        extend(&mut history, [-30]);
+        assert_eq!((held(&history).0, history.gaps(), values(&history).len()), (-30, 2, 73));
+        assert!(!extend(&mut history, [-400]));
+    }
+
+    #[test]
+    fn one_row_from_a_wrong_clock_waits_and_a_feed_that_went_on_is_followed() {
+        let mut history = settled();
+        assert!(!extend(&mut history, [1_000_000]));
+        assert!(extend(&mut history, [1000]));
+        assert_eq!(history.newest(), Some(Timestamp(1000)));
+        assert!(!extend(&mut history, [1_000_010]));
+        assert!(extend(&mut history, [1_000_020]));
+        assert_eq!(values(&history), [1_000_000.0, 1_000_010.0, 1_000_020.0]);
+    }
+
+    #[test]
+    fn off_grid_rows_are_snapped_or_dropped_and_counted() {
+        let mut history = settled();
+        assert!(extend(&mut history, [1003]));
+        assert_eq!((history.off_grid_rows(), history.newest()), (1, Some(Timestamp(1000))));
+        let mut strict = ChannelHistory::new(HistoryRules { off_grid: OffGrid::Drop, ..RULES });
+        extend(&mut strict, (0..100).map(|i| i * 10));
+        assert!(!extend(&mut strict, [1003]));
+        assert_eq!((strict.off_grid_rows(), strict.newest()), (1, Some(Timestamp(990))));
+    }
+
+    #[test]
+    fn a_young_channel_changes_its_mind_about_the_grid() {
+        let mut history = ChannelHistory::new(RULES);
+        assert!(extend(&mut history, [0]));
+        assert_eq!(history.series(&"a".into()), None);
+        extend(&mut history, [60]);
+        assert_eq!(values(&history).len(), 2);
+        extend(&mut history, [10, 20, 30, 40, 50]);
+        assert_eq!((values(&history).len(), history.gaps()), (7, 0));
+    }
+}
