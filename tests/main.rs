@@ -1,1 +1,18 @@
+//! Stories about the whole: the real executable, real folders, real scrapes. One binary, one module a theme.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say why by failing")]
+
+mod support;
+
+mod architecture;
+mod bad_files;
+mod commands;
+mod demo;
+mod forecasts;
+mod oracle;
+mod prometheus;
+mod reload;
+mod rows;
+mod service;
+mod torch;
+mod torture;

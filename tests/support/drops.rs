@@ -1,0 +1,39 @@
+//! Parquet drops made on the spot.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use parquet::arrow::ArrowWriter;
+
+/// 2026-01-01T00:00:00Z in milliseconds.
+const START: i64 = 1_767_225_600_000;
+const HOUR: i64 = 3_600_000;
+
+fn times(hours: impl IntoIterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMillisecondArray::from_iter_values(hours.into_iter().map(|hour| START + hour * HOUR)))
+}
+
+/// `time` and one column a channel; rows are hours.
+pub fn wide(hours: std::ops::Range<i64>, channels: &[(&str, &dyn Fn(i64) -> f64)]) -> Vec<u8> {
+    let mut columns = vec![("time", times(hours.clone()))];
+    for (name, value) in channels {
+        columns.push((name, Arc::new(Float64Array::from_iter_values(hours.clone().map(value)))));
+    }
+    parquet(&RecordBatch::try_from_iter(columns).unwrap())
+}
+
+/// `time`, `channel`, `value`: one row each.
+pub fn long(rows: &[(i64, &str, f64)]) -> Vec<u8> {
+    let channels: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
+    let values: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2)));
+    let columns = [("time", times(rows.iter().map(|row| row.0))), ("channel", channels), ("value", values)];
+    parquet(&RecordBatch::try_from_iter(columns).unwrap())
+}
+
+fn parquet(batch: &RecordBatch) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}

@@ -1,0 +1,76 @@
+//! The libtorch child, beside a daemon that links none of it.
+
+use std::process::Command;
+
+use crate::support::{Environment, skip, wait_for};
+
+fn executable() -> Option<String> {
+    std::env::var("FORECASTD_TORCH").ok().or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
+}
+
+fn with_torch(executable: &str) -> Environment {
+    let environment = Environment::with_series("{ time: time }");
+    let dataset = Environment::dataset("d", "{ time: time }", "forecast: { horizon: 3 }");
+    environment.write_config(&format!(
+        "state_dir: ./state\nhttp: {{ listen: \"127.0.0.1:0\" }}\n\
+         torch: {{ start: always, executable: {executable:?} }}\ndatasets:\n{dataset}"
+    ));
+    environment
+}
+
+#[test]
+fn the_child_is_kept_up_and_a_killed_one_is_started_again() {
+    let Some(executable) = executable() else { return };
+    let environment = with_torch(&executable);
+    let daemon = environment.start();
+    let page = daemon.scrape_until("the child", |page| page.sum("forecastd_torch_up") == 1.0);
+    assert!(page.samples("forecastd_torch_info").any(|(labels, _)| labels.contains("2.11.0")));
+    let child = wait_for("the child's pid", || child_of(daemon.pid()));
+    let pid = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    daemon.scrape_until("a restart", |page| {
+        page.sum("forecastd_torch_restarts_total") == 1.0 && page.sum("forecastd_torch_up") == 1.0
+    });
+    let child = wait_for("the new child", || child_of(daemon.pid()));
+    assert!(daemon.stop().success());
+    wait_for("the child to go with the daemon", || (!alive(child)).then_some(()));
+}
+
+#[test]
+fn a_child_goes_when_its_daemon_is_killed() {
+    let Some(executable) = executable() else { return };
+    let environment = with_torch(&executable);
+    let daemon = environment.start();
+    daemon.scrape_until("the child", |page| page.sum("forecastd_torch_up") == 1.0);
+    let child = wait_for("the child's pid", || child_of(daemon.pid()));
+    daemon.kill();
+    wait_for("the child to go with the daemon", || (!alive(child)).then_some(()));
+}
+
+#[test]
+fn without_the_executable_series_are_served_all_the_same() {
+    let environment = with_torch("/nonexistent/forecastd-torch");
+    let daemon = environment.start();
+    wait_for("readiness", || (daemon.get("/-/ready").0 == 200).then_some(()));
+    assert_eq!(daemon.scrape().sum("forecastd_torch_up"), 0.0);
+}
+
+#[test]
+fn the_command_tells_device_and_version() {
+    let Some(executable) = executable() else { return };
+    let output = crate::support::forecastd(&["torch", "--executable", &executable]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("2.11.0") && (said.contains("cpu") || said.contains("cuda")), "{said}");
+}
+
+fn child_of(parent: u32) -> Option<i32> {
+    let output = Command::new("ps").args(["-o", "pid=,comm=", "--ppid", &parent.to_string()]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find(|line| line.contains("forecastd-torch"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
