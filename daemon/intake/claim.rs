@@ -67,13 +67,11 @@ pub fn claim(file: &LandedFile, spool: &Path, limits: &Limits) -> Result<Claimed
     }
     // Once more, now that nobody can change it: the listing's look at the ends may be from before the last write.
     let shape = Shape::of(&copy, bytes).map_err(at(spool))?;
-    match shape.verdict() {
-        Some(rejected) => Err(rejected.into()),
-        None => {
-            copy.rewind().map_err(at(spool))?;
-            Ok(Claimed { file: copy, key, bytes })
-        }
+    if let Some(rejected) = shape.verdict() {
+        return Err(rejected.into());
     }
+    copy.rewind().map_err(at(spool))?;
+    Ok(Claimed { file: copy, key, bytes })
 }
 
 /// Opens the very file that was listed, if it is one that we take.
@@ -91,10 +89,10 @@ fn open(file: &LandedFile, limits: &Limits) -> Result<File, ClaimError> {
     let opened = landed::open(&file.path).map_err(|error| refused(file, error))?;
     let metadata = opened.metadata().map_err(at(&file.path))?;
     // Another file may have taken the name since the look above; O_NOFOLLOW kept us from being led away.
-    match landed::fingerprint(&metadata) == file.fingerprint {
-        true => Ok(opened),
-        false => Err(ClaimError::Withdrawn),
+    if landed::fingerprint(&metadata) != file.fingerprint {
+        return Err(ClaimError::Withdrawn);
     }
+    Ok(opened)
 }
 
 fn refused(file: &LandedFile, error: io::Error) -> ClaimError {
@@ -150,6 +148,8 @@ mod tests {
 
     const WHOLE: &[u8] = b"PAR1\0\0\0\0PAR1";
 
+    type Make<'a> = &'a dyn Fn(&Path);
+
     /// Lets `make` put something at a path, then claims it.
     fn claimed(make: impl FnOnce(&Path)) -> Result<Claimed, ClaimError> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -204,7 +204,7 @@ mod tests {
             fs::write(path, WHOLE).expect("written");
             fs::hard_link(path, path.with_extension("kept")).expect("linked");
         };
-        let cases: [(&str, &dyn Fn(&Path)); 4] = [
+        let cases: [(&str, Make<'_>); 4] = [
             ("symlink", &link),
             ("fifo", &fifo),
             ("folder", &folder),
@@ -237,6 +237,16 @@ mod tests {
         );
         let deferred = claim(&landed_file(&path), nowhere, &LIMITS);
         assert!(matches!(deferred, Err(ClaimError::Io { path, .. }) if path == nowhere));
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_at_fault_but_a_failing_disk_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = landed_file(folder.path());
+        let unreadable = refused(&file, Errno::ACCESS.into());
+        assert_eq!(reason(Err(unreadable)), RejectReason::Unreadable);
+        assert!(matches!(refused(&file, Errno::IO.into()), ClaimError::Io { .. }));
+        assert!(matches!(refused(&file, Errno::MFILE.into()), ClaimError::Io { .. }));
     }
 
     #[test]

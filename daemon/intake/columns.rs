@@ -138,17 +138,17 @@ fn check_time(field: &Field) -> Result<(), Rejected> {
 }
 
 fn check_value(field: &Field) -> Result<(), Rejected> {
-    match plain(field.data_type()).is_numeric() {
-        true => Ok(()),
-        false => Err(unfit(field, "hold values", "write integers, floats or decimals")),
+    if !plain(field.data_type()).is_numeric() {
+        return Err(unfit(field, "hold values", "write integers, floats or decimals"));
     }
+    Ok(())
 }
 
 fn check_channel(field: &Field) -> Result<(), Rejected> {
-    match is_text(field.data_type()) || plain(field.data_type()).is_integer() {
-        true => Ok(()),
-        false => Err(unfit(field, "name a channel", "write text or integers")),
+    if !is_text(field.data_type()) && !plain(field.data_type()).is_integer() {
+        return Err(unfit(field, "name a channel", "write text or integers"));
     }
+    Ok(())
 }
 
 fn unfit(field: &Field, purpose: &str, advice: &str) -> Rejected {

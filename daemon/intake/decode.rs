@@ -288,7 +288,7 @@ mod tests {
         // Julian day 2,440,588 is 1970-01-01; 5,373,484 is 9999-12-31, Spark's "never".
         let noon: Vec<u32> = vec![
             (43_200 * SECOND) as u32,
-            (43_200 * SECOND >> 32) as u32,
+            ((43_200 * SECOND) >> 32) as u32,
             2_440_588 + 19_782,
         ];
         let times = [Int96::from(noon), Int96::from(vec![0, 0, 5_373_484])];
@@ -561,14 +561,14 @@ mod tests {
 
     #[test]
     fn damaged_files_get_a_verdict_and_never_a_panic() {
-        let values: Vec<f64> = (0..500).map(f64::from).collect();
-        let times: Vec<i64> = (0..500).collect();
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let times: Vec<i64> = (0..100).collect();
         let channel: Vec<&str> = times.iter().map(|time| ["a", "b", "c"][*time as usize % 3]).collect();
         let columns = vec![("t", seconds(&times)), ("c", texts(&channel)), ("v", floats(&values))];
         let mut whole = Vec::new();
         parquet(columns).read_to_end(&mut whole).expect("read");
         let (mut refusals, mut x) = (0, 1u64);
-        for _ in 0..2_000 {
+        for _ in 0..1_000 {
             let mut bytes = whole.clone();
             x = x
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -585,7 +585,17 @@ mod tests {
                 }
             }
         }
-        assert!(refusals > 200, "{refusals} of 2000 damaged files were refused");
+        assert!(refusals > 50, "{refusals} of 1000 damaged files were refused");
+    }
+
+    #[test]
+    fn a_panic_of_the_reader_is_a_verdict_that_tells_where_and_what() {
+        let length = 3;
+        let rejected = guarded::<()>("row group 7", || panic!("a length of {length}")).expect_err("a panic");
+        assert_eq!(
+            rejected,
+            Rejected::new(RejectReason::Corrupt, "row group 7: the reader gave up: a length of 3")
+        );
     }
 
     #[test]
@@ -619,7 +629,7 @@ mod tests {
         Some(File::open(PathBuf::from(folder).join(name)).expect("the data set has this file"))
     }
 
-    /// Counts as pandas gives them for the same files.
+    /// Counts as pyarrow 26.0.1 gives them for the same files; channels without a value are not counted.
     #[test]
     fn real_files_of_every_layout_are_read() {
         let cases = [
@@ -638,9 +648,9 @@ mod tests {
                     &["segment", "microservice", "metric", "statistic"],
                     "value",
                 ),
-                0,
-                0,
-                0,
+                7_111,
+                179_525,
+                21_312,
             ),
             (
                 "timeseries/beijing_air_quality.parquet",

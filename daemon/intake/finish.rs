@@ -29,6 +29,7 @@ fn move_to(file: &LandedFile, folder: &Path) -> io::Result<()> {
 fn delete(file: &LandedFile) -> io::Result<()> {
     let mut hidden = OsString::from(".");
     hidden.push(name(file));
+    hidden.push(".deleting");
     let folder = file.path.parent().unwrap_or(Path::new("."));
     match relocate(file, folder, &hidden)? {
         Some(moved) => fs::remove_file(moved),
@@ -88,12 +89,9 @@ mod tests {
 
     #[test]
     fn another_version_under_the_same_name_is_left_alone() {
-        for after in [AfterIngest::Delete, AfterIngest::Move(PathBuf::from("done"))] {
-            let (folder, path, done) = folders();
-            let after = match after {
-                AfterIngest::Move(_) => AfterIngest::Move(done),
-                other => other,
-            };
+        for action in [|_| AfterIngest::Delete, AfterIngest::Move] {
+            let (_folder, path, done) = folders();
+            let after = action(done);
             let file = landed_file(&path);
             fs::write(path.with_extension("new"), "newer rows").expect("written");
             fs::rename(path.with_extension("new"), &path).expect("replaced");
@@ -101,7 +99,6 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("there"), "newer rows");
             fs::remove_file(&path).expect("removed");
             finish(&file, &after).expect("done twice does no harm");
-            drop(folder);
         }
     }
 

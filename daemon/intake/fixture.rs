@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use forecastd_config::{Columns, Layout, Limits};
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::landed;
 use crate::message::landed_file::LandedFile;
@@ -56,6 +56,8 @@ pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 pub(crate) fn parquet_in_groups(group: usize, columns: Vec<(&str, ArrayRef)>) -> File {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(group))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
         .build();
     parquet_of(&batch(columns), properties)
 }

@@ -21,16 +21,16 @@ pub(crate) fn relocate(file: &LandedFile, folder: &Path, name: &OsStr) -> io::Re
     if landed::unchanged(file)?.is_none() {
         return Ok(None);
     }
-    for number in 0.. {
+    let mut number = 0;
+    loop {
         let target = folder.join(numbered(name, number, &file.fingerprint));
         match rename_to_new(&file.path, &target) {
             Ok(()) => return confirm(file, target),
-            Err(Errno::EXIST) => {}
-            Err(Errno::NOENT) if !file.path.is_symlink() && !file.path.exists() => return Ok(None),
+            Err(Errno::EXIST) => number += 1,
+            Err(Errno::NOENT) if fs::symlink_metadata(&file.path).is_err() => return Ok(None),
             Err(errno) => return Err(explain(file, folder, errno)),
         }
     }
-    unreachable!("some number is free")
 }
 
 /// A new version may have taken the name between look and rename; then it goes back, to be listed as what it is.

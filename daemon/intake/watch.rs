@@ -78,6 +78,9 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 /// under a storm of hints must not cost a core.
 const REST: u32 = 4;
 
+/// The longest time between two looks: a clock has an end, and a configuration need not know it.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// Hints that may wait for the thread. More are dropped; the thread is awake already and looks everywhere.
 const BACKLOG: usize = 1024;
 
@@ -210,21 +213,17 @@ impl<S: FnMut(WatchEvent)> Lookout<S> {
         for folder in old {
             self.hints.detach(&folder.spec.incoming);
         }
-        // A folder may have changed hands from one dataset to another: its hints went with the old one.
-        for folder in self.folders.iter_mut().filter(|folder| folder.due <= Instant::now()) {
-            folder.hinted = None;
-        }
     }
 
     fn look_where_due(&mut self) {
         let Self { folders, hints, sink } = self;
         for folder in folders.iter_mut().filter(|folder| folder.due <= Instant::now()) {
             // Hints first, then the look: nothing can come in between unseen.
-            if let Err(error) = hints.attach(folder) {
-                if !std::mem::replace(&mut folder.complained, true) {
-                    let dataset = Some(DatasetName::clone(&folder.spec.dataset));
-                    sink(WatchEvent::HintsLost { dataset, error });
-                }
+            if let Err(error) = hints.attach(folder)
+                && !std::mem::replace(&mut folder.complained, true)
+            {
+                let dataset = Some(DatasetName::clone(&folder.spec.dataset));
+                sink(WatchEvent::HintsLost { dataset, error });
             }
             let event = folder.look();
             sink(event);
@@ -262,7 +261,7 @@ impl Folder {
         let result = self.scanner.scan(started, &self.renamed_in);
         let took = started.elapsed();
         self.rested = started + took + DEBOUNCE.max(took * REST);
-        let regular = started + self.spec.landing.scan_interval;
+        let regular = started + self.spec.landing.scan_interval.min(LONGEST);
         let ripe = self.scanner.ripe_at(started).filter(|_| result.is_ok());
         self.due = ripe.map_or(regular, |ripe| regular.min(ripe)).max(self.rested);
         let dataset = DatasetName::clone(&self.spec.dataset);
