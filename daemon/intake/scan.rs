@@ -132,7 +132,7 @@ impl Candidate {
             self.look = look();
         }
         self.landed |= match self.look {
-            Some(Look::Whole) => settled || renamed,
+            Some(Look::Whole) => true, // it was looked into because it had settled, or was renamed in
             Some(Look::Hopeless) => settled,
             Some(Look::Unfinished) => settled && held_still >= landing.patience,
             None => false,
