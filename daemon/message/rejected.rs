@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum RejectReason {
     /// A symlink, fifo, socket, device, folder, or a file with a second hard link.
     NotARegularFile,
+    /// The service's user may not read it.
+    Unreadable,
     /// No byte in it.
     Empty,
     /// It does not begin with `PAR1`.
@@ -24,8 +26,9 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, for counters that start at zero.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NotARegularFile,
+        Self::Unreadable,
         Self::Empty,
         Self::NotParquet,
         Self::Truncated,
@@ -38,6 +41,7 @@ impl RejectReason {
     pub fn label(self) -> &'static str {
         match self {
             Self::NotARegularFile => "not_a_regular_file",
+            Self::Unreadable => "unreadable",
             Self::Empty => "empty",
             Self::NotParquet => "not_parquet",
             Self::Truncated => "truncated",

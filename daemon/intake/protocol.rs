@@ -1,0 +1,167 @@
+//! What the daemon and its decoding child say to each other, on one socket: a descriptor and a request one way, rows
+//! and a verdict the other way.
+//!
+//! Frames are postcard behind their length. Rows come in small frames, so that neither side holds a second copy of
+//! them all, and a child that was taken over cannot make the daemon reserve memory by claiming a length.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use forecastd_config::{Columns, Layout, Limits};
+use forecastd_models::{ChannelName, Timestamp};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::decode::Decoded;
+use crate::message::account::RowAccount;
+use crate::message::rejected::Rejected;
+
+/// What is asked of the child, about the descriptor that came before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    #[serde(with = "ColumnsMirror")]
+    pub(crate) columns: Columns,
+    #[serde(with = "LimitsMirror")]
+    pub(crate) limits: Limits,
+    pub(crate) latest: Timestamp,
+}
+
+/// What the child answers: rows, any number of times, then one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+enum Reply {
+    Rows(ChannelName, Vec<(Timestamp, f64)>),
+    Done(RowAccount),
+    Rejected(Rejected),
+}
+
+/// The configuration's types as they cross the socket; the compiler checks that they stay the same.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Columns")]
+struct ColumnsMirror {
+    time: String,
+    #[serde(with = "LayoutMirror")]
+    layout: Layout,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Layout")]
+enum LayoutMirror {
+    Wide { only: Option<Vec<String>> },
+    Long { channel: Vec<String>, value: String },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Limits")]
+struct LimitsMirror {
+    file_bytes: u64,
+    file_values: u64,
+    channels: usize,
+    decode_memory: u64,
+}
+
+/// The largest frame, in bytes. A request may name many columns.
+const FRAME: u32 = 64 << 20;
+
+/// Rows in a frame, at most.
+const ROWS: usize = 16_384;
+
+/// Sends a descriptor, with the one byte that it needs to travel on a stream.
+pub(crate) fn send_descriptor(socket: impl AsFd, descriptor: impl AsFd) -> io::Result<()> {
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    debug_assert!(fits, "the space is for one descriptor");
+    rustix::net::sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives a descriptor.
+pub(crate) fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let mut descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptor = descriptors.next().and_then(|mut descriptors| descriptors.next());
+    descriptor.ok_or_else(|| invalid("a message without a descriptor"))
+}
+
+/// Sends one frame.
+pub(crate) fn send(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let frame = postcard::to_stdvec(message).map_err(invalid)?;
+    let length = u32::try_from(frame.len()).ok().filter(|length| *length <= FRAME);
+    let length = length.ok_or_else(|| invalid("a message beyond the size of a frame"))?;
+    writer.write_all(&length.to_le_bytes())?;
+    writer.write_all(&frame)
+}
+
+/// Receives one frame. Memory grows with what arrives, not with what is announced.
+pub(crate) fn receive<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<T> {
+    let mut length = [0; 4];
+    reader.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > FRAME {
+        return Err(invalid("a frame beyond the allowed size"));
+    }
+    let mut frame = Vec::new();
+    reader.take(u64::from(length)).read_to_end(&mut frame)?;
+    if frame.len() < length as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    postcard::from_bytes(&frame).map_err(invalid)
+}
+
+/// Sends what decoding gave.
+pub(crate) fn send_result(writer: &mut impl Write, result: Result<Decoded, Rejected>) -> io::Result<()> {
+    match result {
+        Ok(decoded) => {
+            for (channel, rows) in decoded.rows.channels {
+                for piece in rows.chunks(ROWS) {
+                    send(writer, &Reply::Rows(ChannelName::clone(&channel), piece.to_vec()))?;
+                }
+            }
+            send(writer, &Reply::Done(decoded.account))
+        }
+        Err(rejected) => send(writer, &Reply::Rejected(rejected)),
+    }
+}
+
+/// Receives what decoding gave, holding the child to the promises of the types and to the limit on values.
+pub(crate) fn receive_result(reader: &mut impl Read, limits: &Limits) -> io::Result<Result<Decoded, Rejected>> {
+    let mut decoded = Decoded::default();
+    let mut values = 0;
+    loop {
+        match receive(reader)? {
+            Reply::Rows(channel, rows) => {
+                values += rows.len() as u64;
+                if values > limits.file_values || rows.iter().any(|(_, value)| !value.is_finite()) {
+                    return Err(invalid("rows that no file can have"));
+                }
+                decoded.rows.channels.entry(channel).or_default().extend(rows);
+            }
+            Reply::Done(account) if account.seen - account.rejected_total().min(account.seen) == values => {
+                decoded.account = account;
+                return Ok(Ok(decoded));
+            }
+            Reply::Done(_) => return Err(invalid("an account that does not fit its rows")),
+            Reply::Rejected(rejected) => return Ok(Err(rejected)),
+        }
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
