@@ -220,3 +220,159 @@ fn is_finite(fit: &ChannelFit) -> bool {
     let single = [Some(model.intercept), model.variance, model.bic];
     numbers.copied().chain(single.into_iter().flatten()).all(f64::is_finite)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Frequency, Grid, Timestamp};
+
+    const GAP: f64 = f64::NAN;
+
+    fn fit_values(values: &[f64], gaps: GapPolicy) -> Result<ChannelFit, FitFailure> {
+        let series = Series {
+            channel: "c".into(),
+            grid: Grid {
+                origin: Timestamp(0),
+                frequency: Frequency::fixed(1).expect("positive"),
+            },
+            first_slot: 100,
+            values: values.to_vec(),
+        };
+        let spec = FitSpec {
+            horizon: NonZeroUsize::new(96).expect("not zero"),
+            levels: [0.8, 0.95].into_iter().filter_map(Level::new).collect(),
+            max_lookback: 32,
+            gaps,
+        };
+        fit(&series, &spec)
+    }
+
+    fn interpolated(values: &[f64]) -> ChannelFit {
+        fit_values(values, GapPolicy::Interpolate).expect("a forecast")
+    }
+
+    /// A sequence without a pattern that a short regression could find: the logistic map, in [-1, 1].
+    fn rough(n: usize) -> Vec<f64> {
+        let mut state = 0.372_f64;
+        let next = |_| {
+            state = 3.99 * state * (1.0 - state);
+            2.0 * state - 1.0
+        };
+        (0..n).map(next).collect()
+    }
+
+    fn with_gaps(values: &[f64], is_gap: impl Fn(usize) -> bool) -> Vec<f64> {
+        let ends = [0, values.len() - 1];
+        let value = |(t, value): (usize, &f64)| if is_gap(t) && !ends.contains(&t) { GAP } else { *value };
+        values.iter().enumerate().map(value).collect()
+    }
+
+    #[test]
+    fn a_channel_that_auto_ar_cannot_serve_gets_a_named_fallback() {
+        let exponential: Vec<f64> = (0..40).map(|t| 1.5_f64.powi(t)).collect();
+        for (values, fallback) in [
+            (rough(60), None),
+            (vec![4.2; 30], Some(Fallback::Constant)),
+            (with_gaps(&[4.2; 30], |t| t % 3 == 0), Some(Fallback::Constant)),
+            (rough(9), Some(Fallback::Short)),
+            (vec![7.0], Some(Fallback::Short)),
+            (with_gaps(&rough(16), |t| t % 2 == 1), Some(Fallback::Short)),
+            (with_gaps(&rough(90), |t| t % 3 != 0), Some(Fallback::Sparse)),
+            (exponential, Some(Fallback::Exploding)),
+        ] {
+            assert_eq!(interpolated(&values).model.fallback, fallback, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn fallbacks_hold_the_last_value() {
+        for values in [
+            vec![4.2; 30],
+            vec![1.0, 3.0, 2.0, 5.0],
+            (0..40).map(|t| 1.5_f64.powi(t)).collect(),
+        ] {
+            let forecast = interpolated(&values).forecast;
+            assert!(forecast.mean.iter().all(|mean| *mean == values[values.len() - 1]));
+        }
+    }
+
+    #[test]
+    fn a_random_walk_widens_with_the_root_of_the_step() {
+        let fit = interpolated(&[1.0, 3.0, 1.0, 3.0]);
+        assert_eq!(fit.model.variance, Some(4.0));
+        let upper = &fit.forecast.intervals[1].upper;
+        for (step, root) in [(1, 1.0), (4, 2.0), (49, 7.0)] {
+            let expected = 3.0 + 1.959_963_984_540_054 * 2.0 * root;
+            assert!(
+                (upper[step - 1] - expected).abs() < 1e-12,
+                "{step}: {}",
+                upper[step - 1]
+            );
+        }
+    }
+
+    #[test]
+    fn too_few_moves_to_tell_a_variance_give_no_interval() {
+        for values in [&[1.0][..], &[1.0, 2.0], &[1.0, 2.0, 4.0]] {
+            let fit = interpolated(values);
+            assert_eq!((fit.model.variance, fit.forecast.intervals.len()), (None, 0));
+        }
+        assert_eq!(interpolated(&[5.0; 20]).model.variance, Some(0.0));
+    }
+
+    #[test]
+    fn gaps_are_counted_and_the_cutoff_is_the_newest_sample() {
+        let fit = interpolated(&with_gaps(&rough(60), |t| t % 10 == 5));
+        assert_eq!((fit.filled, fit.forecast.cutoff_slot), (6, 159));
+        let mut trailing = rough(60);
+        trailing.extend([GAP; 3]);
+        let fit = interpolated(&trailing);
+        assert_eq!((fit.filled, fit.forecast.cutoff_slot), (0, 159));
+    }
+
+    #[test]
+    fn what_has_no_honest_forecast_is_a_failure_that_says_why() {
+        let gappy = with_gaps(&rough(60), |t| t == 5 || t == 6);
+        for (values, gaps, failure) in [
+            (vec![], GapPolicy::Hold, FitFailure::NoSamples),
+            (vec![GAP; 5], GapPolicy::Error, FitFailure::NoSamples),
+            (gappy, GapPolicy::Error, FitFailure::Gaps { missing: 2 }),
+            (vec![1.0, f64::INFINITY, 2.0], GapPolicy::Hold, FitFailure::NotFinite),
+            (
+                vec![f64::MAX, -f64::MAX, f64::MAX, -f64::MAX],
+                GapPolicy::Hold,
+                FitFailure::NotFinite,
+            ),
+        ] {
+            assert_eq!(fit_values(&values, gaps), Err(failure));
+        }
+    }
+
+    #[test]
+    fn a_straight_line_and_a_wave_are_continued() {
+        let line: Vec<f64> = (0..50).map(|t| 1e6 + 2.0 * f64::from(t)).collect();
+        let wave: Vec<f64> = (0..200).map(|t| 1e6 + (f64::from(t) * 0.3).sin()).collect();
+        let fit = interpolated(&line);
+        assert!(
+            (fit.forecast.mean[95] - (1e6 + 290.0)).abs() < 1e-3,
+            "{}",
+            fit.forecast.mean[95]
+        );
+        let fit = interpolated(&wave);
+        assert!(
+            (fit.forecast.mean[95] - (1e6 + (295.0_f64 * 0.3).sin())).abs() < 1e-3,
+            "{:?}",
+            fit.model
+        );
+    }
+
+    #[test]
+    fn squares_beyond_f64_cost_the_variance_and_nothing_else() {
+        let values: Vec<f64> = rough(60).iter().map(|value| value * 1e300).collect();
+        let fit = interpolated(&values);
+        assert_eq!(
+            (fit.model.fallback, fit.model.variance, fit.forecast.intervals.len()),
+            (None, None, 2)
+        );
+    }
+}

@@ -30,10 +30,9 @@ impl ForecastMap {
         let mut weights = Vec::with_capacity(lookback * horizon.get());
         let mut psi = vec![1.0];
         weights.extend_from_slice(&a);
-        for step in 1..horizon.get() {
+        while psi.len() < horizon.get() {
             let last = weights.len() - lookback;
             let newest = weights.get(last).copied().unwrap_or(0.0);
-            debug_assert_eq!(psi.len(), step);
             psi.push(newest);
             for (j, a) in a.iter().enumerate() {
                 let shifted = if j + 1 < lookback { weights[last + j + 1] } else { 0.0 };
@@ -94,8 +93,8 @@ impl ForecastMap {
 fn coefficients_on_samples(coefficients: &[f64], num_diff: usize) -> Vec<f64> {
     let mut polynomial = vec![1.0];
     polynomial.extend(coefficients.iter().map(|coefficient| -coefficient));
+    polynomial.resize(1 + coefficients.len() + num_diff, 0.0);
     for _ in 0..num_diff {
-        polynomial.push(0.0);
         for j in (1..polynomial.len()).rev() {
             polynomial[j] -= polynomial[j - 1];
         }
