@@ -63,7 +63,7 @@ impl Estimate {
         let max_order = max_lookback.saturating_sub(num_diff).min(scaled.len() / 4);
         // A sample that is near one is rounded by half an epsilon at most.
         let known_variance = unit.strip(unit.strip(f64::EPSILON * f64::EPSILON / 4.0));
-        let path = OrderPath::new(&LagGram::new(&scaled, max_order).without_constant(), known_variance);
+        let path = OrderPath::new(LagGram::new(&scaled, max_order).without_constant(), known_variance);
         let regression = Regression::new(&scaled, path.best());
 
         let remainder = 1.0 - regression.coefficients.iter().sum::<f64>();

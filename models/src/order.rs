@@ -30,7 +30,7 @@ impl OrderPath {
     ///
     /// With `w = L⁻¹ z`, `z` the products of lags and target, order `p` leaves `RSS(p) = y'y − w1² − … − wp²`.
     /// `known_variance` is the variance that the samples cannot be known better than; no residual falls below it.
-    pub fn new(equations: &NormalEquations, known_variance: f64) -> Self {
+    pub fn new(equations: NormalEquations, known_variance: f64) -> Self {
         let floor = equations.floor.max(known_variance * equations.rows as f64);
         let mut path = Self {
             rows: equations.rows,
@@ -40,7 +40,7 @@ impl OrderPath {
         if equations.energy <= floor {
             return path;
         }
-        let factor = Cholesky::new(equations.lags.clone(), equations.floor);
+        let factor = Cholesky::new(equations.lags, equations.floor);
         let mut rss = equations.energy;
         for w in factor.solve_lower(&equations.target) {
             rss -= w * w;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn path(y: &[f64], order: usize) -> OrderPath {
-        OrderPath::new(&LagGram::new(y, order).without_constant(), 1e-32)
+        OrderPath::new(LagGram::new(y, order).without_constant(), 1e-32)
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn the_bic_of_every_order_is_that_of_statsmodels() {
         let y = differenced(&case.values, case.num_diff);
         let mean = y.iter().sum::<f64>() / y.len() as f64;
         let centred: Vec<f64> = y.iter().map(|y| y - mean).collect();
-        let path = OrderPath::new(&LagGram::new(&centred, case.max_order).without_constant(), 0.0);
+        let path = OrderPath::new(LagGram::new(&centred, case.max_order).without_constant(), 0.0);
         let bic: Vec<f64> = (0..=path.highest()).map(|order| path.bic(order)).collect();
         assert_close(&case.name, &bic, &case.bic, 1e-10);
     }

@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn every_order_leaves_the_residual_of_its_own_least_squares(y in vec(-1.0..1.0, 60..150), order in 0..15_usize) {
-        let path = OrderPath::new(&LagGram::new(&y, order).without_constant(), 0.0);
+        let path = OrderPath::new(LagGram::new(&y, order).without_constant(), 0.0);
         prop_assert_eq!(path.highest(), order);
         for p in 0..=order {
             let naive = naive_rss(&y, order, p);
