@@ -1,4 +1,6 @@
-//! Auto-AR: differences by the KPSS test, order by BIC over every order up to the lookback.
+//! The fitted model as plain data: an auto-regression, or the fallback that stands in for it.
+//!
+//! How it is found is written in `fit` and `estimate`.
 
 use std::fmt;
 
@@ -19,7 +21,7 @@ pub struct FittedAr {
     /// In the channel's unit.
     pub intercept: f64,
     /// Residual variance with the degrees of freedom taken off, in the channel's unit squared; `None` where the
-    /// samples are too few to tell.
+    /// samples are too few to tell, or so large that their square is beyond `f64`.
     pub variance: Option<f64>,
     /// BIC at the chosen order, as statsmodels counts it; `None` for a fallback.
     pub bic: Option<f64>,

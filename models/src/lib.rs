@@ -5,15 +5,27 @@
 //! Baselines* (arXiv 2411.02796); where a formula comes from elsewhere, its item says so.
 
 pub mod auto_ar;
+pub mod cholesky;
+mod dot;
+mod estimate;
 pub mod fit;
 pub mod forecast;
+pub mod forecast_map;
 pub mod gaps;
+pub mod gram;
+pub mod kpss;
+pub mod normal;
+pub mod order;
+pub mod regression;
 pub mod series;
 pub mod time;
+pub mod triangle;
+mod unit;
 
 pub use auto_ar::{Fallback, FittedAr};
-pub use fit::{ChannelFit, FitFailure, FitSpec};
+pub use fit::{ChannelFit, FitFailure, FitSpec, fit};
 pub use forecast::{Forecast, Interval, Level};
+pub use forecast_map::ForecastMap;
 pub use gaps::GapPolicy;
 pub use series::{ChannelName, Series};
 pub use time::{Frequency, Grid, Slot, Timestamp};

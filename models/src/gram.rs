@@ -1,0 +1,144 @@
+//! Cross products of a series with its own lags: all that least squares on lags needs to know.
+//!
+//! The normal equations of every order from 0 to the highest are leading blocks of these.
+
+use crate::dot::{dot, dot4};
+use crate::triangle::Triangle;
+
+/// The share of the largest cross product that rounding may have spoilt. What is smaller is not known.
+const ROUNDING: f64 = 1e-12;
+
+/// Cross products of the target `y[t]` and its lags `y[t-1] … y[t-P]` over the rows `t = P … T-1`.
+///
+/// The caller centres and scales `y` first: an offset much larger than the movement would drown it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LagGram {
+    rows: usize,
+    /// `Σ y[t]²`.
+    energy: f64,
+    /// `Σ y[t]·y[t-1]`, …, `Σ y[t]·y[t-P]`.
+    target: Vec<f64>,
+    /// `Σ y[t-i]·y[t-j]` at row `i - 1`, column `j - 1`.
+    lags: Triangle,
+    /// `Σ y[t]`, `Σ y[t-1]`, …, `Σ y[t-P]`.
+    sums: Vec<f64>,
+}
+
+impl LagGram {
+    /// Computes all cross products in O(T·P + P²) instead of the O(T·P²) of a matrix product.
+    ///
+    /// Only the products with the target are summed over the rows. Each other one follows from its neighbour up the
+    /// diagonal, since moving both lags by one moves the window of rows by one:
+    /// `φ(i+1, j+1) = φ(i, j) + y[P-1-i]·y[P-1-j] − y[T-1-i]·y[T-1-j]`.
+    ///
+    /// # Panics
+    ///
+    /// If `order` is not below the length of `y`.
+    pub fn new(y: &[f64], order: usize) -> Self {
+        assert!(order < y.len(), "order {order} leaves no row of {} samples", y.len());
+        let entering: Vec<f64> = y[..order].iter().rev().copied().collect();
+        let leaving: Vec<f64> = y[y.len() - order..].iter().rev().copied().collect();
+        let (energy, target) = products_with_target(y, order);
+        Self {
+            rows: y.len() - order,
+            energy,
+            lags: lag_products(energy, &target, &entering, &leaving),
+            target,
+            sums: lag_sums(&y[order..], &entering, &leaving),
+        }
+    }
+
+    /// `Σ y[t-i]·y[t-j]`; lag 0 is the target.
+    pub fn product(&self, i: usize, j: usize) -> f64 {
+        match (i.max(j), i.min(j)) {
+            (0, 0) => self.energy,
+            (lag, 0) => self.target[lag - 1],
+            (i, j) => self.lags.row(i - 1)[j - 1],
+        }
+    }
+
+    /// Eliminates the constant exactly, as a Schur complement: `φ(i, j) − S(i)·S(j) / rows`.
+    pub fn without_constant(self) -> NormalEquations {
+        let Self {
+            rows,
+            mut energy,
+            mut target,
+            mut lags,
+            sums,
+        } = self;
+        let order = target.len();
+        let largest = (0..order).map(|i| lags.row(i)[i]).fold(energy, f64::max);
+        let means: Vec<f64> = sums.iter().map(|sum| sum / rows as f64).collect();
+        energy -= sums[0] * means[0];
+        for i in 0..order {
+            target[i] -= sums[0] * means[i + 1];
+            for (product, mean) in lags.row_mut(i).iter_mut().zip(&means[1..]) {
+                *product -= sums[i + 1] * mean;
+            }
+        }
+        NormalEquations {
+            rows,
+            energy,
+            target,
+            lags,
+            means,
+            floor: largest * ROUNDING,
+        }
+    }
+}
+
+/// The normal equations of a regression on lags and a constant, the constant eliminated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormalEquations {
+    /// Rows of the regression.
+    pub rows: usize,
+    /// Sum of squares of the target around its mean: the residual of order 0.
+    pub energy: f64,
+    /// Products of the target with each lag.
+    pub target: Vec<f64>,
+    /// Products of the lags with one another.
+    pub lags: Triangle,
+    /// Means of the target and of each lag over the rows.
+    pub means: Vec<f64>,
+    /// Pivots and residuals up to here are rounding.
+    pub floor: f64,
+}
+
+fn products_with_target(y: &[f64], order: usize) -> (f64, Vec<f64>) {
+    let target = &y[order..];
+    let lagged = |lag: usize| &y[order - lag..y.len() - lag];
+    let mut products: Vec<f64> = (1..=order / 4)
+        .flat_map(|four| dot4(target, [3, 2, 1, 0].map(|back| lagged(4 * four - back))))
+        .collect();
+    products.extend((products.len() + 1..=order).map(|lag| dot(target, lagged(lag))));
+    (dot(target, target), products)
+}
+
+fn lag_products(energy: f64, target: &[f64], entering: &[f64], leaving: &[f64]) -> Triangle {
+    let mut lags = Triangle::zeros(target.len());
+    for i in 0..target.len() {
+        let (above, row) = lags.split_row(i);
+        row[0] = if i == 0 { energy } else { target[i - 1] };
+        if let Some(above) = above {
+            row[1..].copy_from_slice(above);
+        }
+        for ((product, entering_j), leaving_j) in row.iter_mut().zip(entering).zip(leaving) {
+            *product += entering[i] * entering_j - leaving[i] * leaving_j;
+        }
+    }
+    lags
+}
+
+fn lag_sums(target: &[f64], entering: &[f64], leaving: &[f64]) -> Vec<f64> {
+    let mut sum = target.iter().sum::<f64>();
+    let moved = entering
+        .iter()
+        .zip(leaving)
+        .map(|(entering, leaving)| entering - leaving);
+    let sums = moved.map(|difference| {
+        sum += difference;
+        sum
+    });
+    let of_target = target.iter().sum();
+    std::iter::once(of_target).chain(sums).collect()
+}

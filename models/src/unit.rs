@@ -1,0 +1,68 @@
+//! Powers of two as units: numbers of any size are brought near one without a rounding error.
+//!
+//! Squares of 1e300 overflow and squares of 1e-300 vanish, so no sum of squares is taken before the unit is off.
+
+use std::f64::consts::LN_2;
+
+/// A power of two that a channel is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    exponent: i32,
+}
+
+impl Unit {
+    /// The unit in which the largest magnitude is about one. Gaps do not count.
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+        let exponent = if largest > 0.0 {
+            largest.log2().floor() as i32 + 1
+        } else {
+            0
+        };
+        Self { exponent }
+    }
+
+    /// Takes the unit off.
+    pub(crate) fn strip(self, value: f64) -> f64 {
+        times_power_of_two(value, -self.exponent)
+    }
+
+    /// Puts the unit back; infinite where the number is beyond `f64`.
+    pub(crate) fn restore(self, value: f64) -> f64 {
+        times_power_of_two(value, self.exponent)
+    }
+
+    /// Puts the unit back on a square.
+    pub(crate) fn restore_square(self, value: f64) -> f64 {
+        self.restore(self.restore(value))
+    }
+
+    /// The natural logarithm of the unit.
+    pub(crate) fn ln(self) -> f64 {
+        f64::from(self.exponent) * LN_2
+    }
+}
+
+/// In two halves, since 2^1074 itself is no `f64`.
+fn times_power_of_two(value: f64, exponent: i32) -> f64 {
+    let half = exponent / 2;
+    value * 2f64.powi(half) * 2f64.powi(exponent - half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_comes_off_and_goes_back_without_a_trace() {
+        for value in [1.0, -3.5, 1e300, f64::MAX, 1e-300, f64::MIN_POSITIVE, 5e-324, 0.0] {
+            let unit = Unit::of(&[f64::NAN, value, value / 3.0]);
+            let stripped = unit.strip(value);
+            assert!(
+                value == 0.0 || (0.25..=1.0).contains(&stripped.abs()),
+                "{value} became {stripped}"
+            );
+            assert_eq!(unit.restore(stripped), value);
+        }
+    }
+}
