@@ -3,7 +3,8 @@
 //! Runs on the one ingest thread, which owns the store. Every crash point between two steps means "do it again"
 //! or "it was done": the ledger is asked first, and the drop leaves its folder last.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use forecastd_config::{AfterIngest, Dataset, DatasetName};
@@ -11,10 +12,10 @@ use forecastd_models::Timestamp;
 use tracing::{info, warn};
 
 use crate::intake::claim::{ClaimError, Claimed, claim};
-use crate::intake::decoder::Decoder;
+use crate::intake::decoder::{DecodeError, Decoder};
 use crate::intake::finish::finish;
 use crate::intake::quarantine::quarantine;
-use crate::message::account::RowAccount;
+use crate::message::content_key::ContentKey;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::LandedFile;
 use crate::message::rejected::Rejected;
@@ -41,7 +42,7 @@ pub(super) struct Ingest {
 
 impl Ingest {
     pub(super) fn new(store: Store, decoder: Decoder) -> Self {
-        let spool = store.spool().to_owned();
+        let spool = store.spool();
         Self { store, decoder, spool }
     }
 
@@ -90,15 +91,14 @@ impl Ingest {
             Err(ClaimError::Rejected(verdict)) => return self.reject(file, dataset, now, None, verdict),
             Err(error @ ClaimError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
         };
-        let meta = DropMeta::new(file, Some(claimed.key), claimed.bytes, now);
-        match self.store.lookup(&meta)? {
+        let meta = meta(file, claimed.key, claimed.bytes, now);
+        match self.store.lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)? {
             Lookup::New => self.decode_and_commit(file, dataset, claimed, &meta),
             Lookup::Finished => {
                 post_action(file, &dataset.after);
                 Ok(Outcome::Finished)
             }
-            Lookup::CommittedBefore { drop, rows } => {
-                let account = RowAccount { seen: rows, duplicate: rows, ..RowAccount::default() };
+            Lookup::CommittedBefore { drop, account } => {
                 self.store.record_duplicate(&meta, drop, &account)?;
                 post_action(file, &dataset.after);
                 info!(dataset = %dataset.name, file = %file.path.display(), "drop holds what was committed before");
@@ -114,12 +114,14 @@ impl Ingest {
         claimed: Claimed,
         meta: &DropMeta,
     ) -> Result<Outcome, Fault> {
-        let nanoseconds = i64::try_from(dataset.history.max_future.as_nanos()).unwrap_or(i64::MAX);
-        let latest = meta.received.saturating_add(nanoseconds);
-        let decoded = self.decoder.decode(claimed.file, &dataset.columns, &dataset.limits, latest);
-        let decoded = match decoded.map_err(|error| Fault::Machine(error.to_string()))? {
+        let ahead = i64::try_from(dataset.history.max_future.as_nanos()).unwrap_or(i64::MAX);
+        let latest = meta.received.saturating_add(ahead);
+        let decoded = match self.decoder.decode(claimed.file, &dataset.columns, &dataset.limits, latest) {
             Ok(decoded) => decoded,
-            Err(verdict) => return self.reject(file, dataset, meta.received, Some(meta), verdict),
+            Err(DecodeError::Rejected(verdict)) => {
+                return self.reject(file, dataset, meta.received, Some(meta.key), verdict);
+            }
+            Err(DecodeError::Io(error)) => return Err(Fault::Machine(format!("{}: {error}", file.path.display()))),
         };
         let (rows, duplicates) = SeriesDrop::from_rows(decoded.rows);
         let mut account = decoded.account;
@@ -142,14 +144,15 @@ impl Ingest {
         file: &LandedFile,
         dataset: &Dataset,
         now: Timestamp,
-        meta: Option<&DropMeta>,
+        key: Option<ContentKey>,
         verdict: Rejected,
     ) -> Result<Outcome, Fault> {
-        let key = meta.and_then(|meta| meta.key);
-        let place = quarantine(file, key, &verdict, &dataset.quarantine, now)
-            .map_err(|error| Fault::Machine(format!("{}: quarantine: {error}", file.path.display())))?;
-        let unread = DropMeta::new(file, None, file.fingerprint.size, now);
-        self.store.record_rejection(meta.unwrap_or(&unread), &verdict)?;
+        self.store.record_rejection(&meta(file, key, file.fingerprint.size, now), &verdict)?;
+        let place = match quarantine(file, key, &verdict, &dataset.quarantine) {
+            Ok(place) => place,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Withdrawn),
+            Err(error) => return Err(Fault::Machine(format!("{}: quarantine: {error}", file.path.display()))),
+        };
         warn!(
             dataset = %dataset.name, file = %file.path.display(), reason = verdict.reason.label(),
             detail = %verdict.detail, quarantine = %place.display(), "drop rejected"
@@ -181,6 +184,17 @@ enum Fault {
 impl From<StateError> for Fault {
     fn from(error: StateError) -> Self {
         if error.is_fatal() { Self::Fatal(error) } else { Self::Machine(error.to_string()) }
+    }
+}
+
+fn meta<K>(file: &LandedFile, key: K, bytes: u64, received: Timestamp) -> DropMeta<K> {
+    DropMeta {
+        dataset: DatasetName::clone(&file.dataset),
+        key,
+        fingerprint: file.fingerprint,
+        path: file.path.clone(),
+        bytes,
+        received,
     }
 }
 

@@ -1,12 +1,13 @@
 //! The main loop: one owner, the planner; what it says is done by the rooms, and what they say comes back here.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use forecastd_config::Config;
+use forecastd_config::{Config, DatasetName};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -51,6 +52,8 @@ pub struct App {
     snapshots: watch::Sender<Arc<Snapshot>>,
     readiness: watch::Sender<Readiness>,
     pulse: Arc<Pulse>,
+    /// Folders that could not be listed last time: told once, not at every scan.
+    unreadable: HashSet<DatasetName>,
     fatal: Option<anyhow::Error>,
     stopping: bool,
 }
@@ -87,7 +90,7 @@ impl App {
 
         let (events, inbox) = channel();
         let threads = fit_threads(&config);
-        let rooms = Rooms::open(&config, store, &options.executable, threads.get(), &metrics, &events)?;
+        let rooms = Rooms::open(&config, store, &options.executable, threads, &metrics, &events)?;
         let pulse = Arc::new(Pulse::default());
         pulse.beat("planner", LOOP_PROMISE);
         let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&pulse), events.clone()));
@@ -101,6 +104,7 @@ impl App {
             snapshots,
             readiness,
             pulse,
+            unreadable: HashSet::new(),
             fatal: None,
             stopping: false,
         };
@@ -182,16 +186,21 @@ impl App {
         self.pulse.beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
         match event {
             WatchEvent::Listing(listing) => {
+                if self.unreadable.remove(&listing.dataset) {
+                    info!(dataset = %listing.dataset, "the incoming folder can be listed again");
+                }
                 self.metrics.listed(&listing, now());
                 self.apply(Event::Listed(listing));
             }
             WatchEvent::Unreadable { dataset, error } => {
-                warn!(%dataset, %error, "the incoming folder cannot be listed");
+                if self.unreadable.insert(Arc::clone(&dataset)) {
+                    warn!(%dataset, %error, "the incoming folder cannot be listed");
+                }
                 self.metrics.unreadable(&dataset);
                 self.apply(Event::Unreadable(dataset));
             }
-            WatchEvent::HintsLost { detail } => {
-                debug!(detail, "change notices were lost; listing goes on");
+            WatchEvent::HintsLost { dataset, error } => {
+                info!(?dataset, error, "change notices are lost; regular listing finds what lands");
                 self.metrics.watch_hints_lost();
             }
         }

@@ -1,5 +1,6 @@
 //! The rooms, started from the last to the first, so that each finds its successor ready.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,20 +48,20 @@ impl Rooms {
         config: &Config,
         store: Store,
         executable: &Path,
-        fit_threads: usize,
+        fit_threads: NonZeroUsize,
         metrics: &Arc<Metrics>,
         events: &mpsc::Sender<AppEvent>,
     ) -> anyhow::Result<Self> {
         let writer = Workers::spawn("writer", vec![writer(events.clone())], busy(metrics), fatal(events))
             .context("start the writer thread")?;
-        let fits = Workers::spawn("fit", vec![fit_worker(events.clone()); fit_threads], busy(metrics), fatal(events))
+        let fits = Workers::spawn("fit", vec![fit_worker(events.clone()); fit_threads.get()], busy(metrics), fatal(events))
             .context("start the fit threads")?;
         let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
         let ingest = Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events))
             .context("start the ingest thread")?;
         let torch = {
             let events = events.clone();
-            TorchProcess::spawn(&config.torch, move |status| send(&events, AppEvent::Torch(status)))
+            TorchProcess::start(&config.torch, fit_threads, move |status| send(&events, AppEvent::Torch(status)))
                 .context("start the supervisor of forecastd-torch")?
         };
         let watch = {

@@ -53,7 +53,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Fsck(fsck) => fsck.execute(),
         Command::Torch(torch) => torch.execute(),
         Command::Demo(demo) => demo.execute(),
-        Command::Decode => return crate::intake::decoder::decode_worker_main(),
+        Command::Decode => return crate::intake::decode_worker::decode_worker_main(),
     };
     outcome.unwrap_or_else(|error| {
         // The alternate form has the whole chain of causes on one line.

@@ -18,6 +18,10 @@ pub(super) struct Run {
     config: PathBuf,
 }
 
+/// The program that runs, whatever an upgrade has put in its place meanwhile: decoder children must be of our own
+/// version.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
 /// Threads of the runtime: it only waits, encodes pages and turns the planner; work has threads of its own.
 const RUNTIME_THREADS: usize = 2;
 
@@ -25,8 +29,7 @@ impl Run {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let config = super::read_config(&self.config)?;
         log_to_stderr();
-        let executable = std::env::current_exe().context("find this program's own executable")?;
-        let options = Options { config_path: self.config, executable };
+        let options = Options { config_path: self.config, executable: PathBuf::from(OWN_EXECUTABLE) };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("runtime")

@@ -13,6 +13,7 @@ pub mod finish;
 #[cfg(test)]
 mod fixture;
 mod footer;
+pub mod guess;
 mod landed;
 mod protocol;
 pub mod quarantine;
