@@ -1,18 +1,27 @@
 //! The configuration: what the user wrote becomes what the program needs.
 //!
-//! `raw` mirrors the file; [`Config`] is valid by construction: units, resolved paths, non-zero counts. All errors
-//! come at once. Nothing here opens what it names.
+//! [`Config`] is valid by construction: units, resolved paths, non-zero counts. All errors come at once, each with
+//! its key's path and a hint. Nothing here opens what it names; the caller reads the file.
+//!
+//! The text becomes a tree (`yaml`), the `schema` reads the tree key by key (`field`, `unit`), and `folders` holds the
+//! folders against each other. The tree is walked by hand, for a derived deserializer stops at its first complaint.
+
+mod dataset;
+mod error;
+mod field;
+mod folders;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod unit;
+mod yaml;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use forecastd_models::{FitSpec, Frequency};
-
-/// A dataset's name, shared: `[a-z0-9_-]`, at most 64 bytes.
-pub type DatasetName = Arc<str>;
+pub use dataset::{AfterIngest, Columns, Dataset, DatasetName, History, Landing, Layout, Limits, OffGrid};
+pub use error::{ConfigError, ConfigErrors};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,121 +67,38 @@ pub enum TorchStart {
     Never,
 }
 
-/// One dataset of kind `series`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
-    /// Label in metrics and key in the state.
-    pub name: DatasetName,
-    /// The folder that drops land in.
-    pub incoming: PathBuf,
-    /// Where forecast files go.
-    pub outgoing: PathBuf,
-    /// Where files that cannot be read go, with the reason beside them.
-    pub quarantine: PathBuf,
-    /// What happens to a drop once its rows are durable.
-    pub after: AfterIngest,
-    /// When a file counts as complete.
-    pub landing: Landing,
-    /// Which columns mean what.
-    pub columns: Columns,
-    /// The step of the grid; `None`: inferred per channel.
-    pub frequency: Option<Frequency>,
-    /// What becomes of rows that lie off the grid.
-    pub off_grid: OffGrid,
-    /// What is kept.
-    pub history: History,
-    /// What is asked of a fit: horizon, levels, lookback, gap policy.
-    pub fit: FitSpec,
-    /// Steps shown on `/metrics`, ascending, each within the horizon.
-    pub steps: Vec<usize>,
-    /// Least time between two fits of one channel.
-    pub refit_interval: Duration,
-    /// How far a channel may fall behind the newest sample of its dataset before it is withdrawn; `None`: never.
-    pub max_age: Option<Duration>,
-    /// Forecast files kept in `outgoing`, newest first.
-    pub keep_files: NonZeroUsize,
-    /// What a single drop may ask of us.
-    pub limits: Limits,
+impl Config {
+    /// Reads a configuration from the text of its file.
+    ///
+    /// Relative paths are taken from `base_dir`, the folder of that file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the text, in one go; only broken YAML hides what comes after it.
+    pub fn parse(text: &str, base_dir: &Path) -> Result<Self, ConfigErrors> {
+        let tree = yaml::parse(text)?;
+        schema::read(&tree, base_dir)
+    }
+
+    /// The keys that differ in `new` and that a reload cannot change: they hold from one start to the next.
+    pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("state_dir", self.state_dir != new.state_dir),
+            ("http.listen", self.http.listen != new.http.listen),
+            ("cpu_threads", self.cpu_threads != new.cpu_threads),
+            ("torch", self.torch != new.torch),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+    }
 }
 
-/// What happens to a drop once its rows are durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AfterIngest {
-    /// Renamed into this folder, which is on the same filesystem as `incoming`.
-    Move(PathBuf),
-    /// Removed.
-    Delete,
-    /// Left where it is.
-    Keep,
-}
-
-/// When a file counts as complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Landing {
-    /// Time between two listings of the folder when nothing wakes us.
-    pub scan_interval: Duration,
-    /// Time for which size, times and inode must hold still, unless the file was renamed in.
-    pub settle: Duration,
-    /// Time after its last change at which a file without a whole footer is given up and quarantined.
-    pub patience: Duration,
-}
-
-/// Which columns mean what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// The column of times.
-    pub time: String,
-    /// How the channels lie in the file.
-    pub layout: Layout,
-}
-
-/// How the channels lie in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// One column a channel: those named, or every numeric column but the time.
-    Wide {
-        /// Only these, if given.
-        only: Option<Vec<String>>,
-    },
-    /// One row a value.
-    Long {
-        /// The columns that together name the channel, at least one; joined by `/`.
-        channel: Vec<String>,
-        /// The column of values.
-        value: String,
-    },
-}
-
-/// What becomes of a row that does not lie on its channel's grid. It is committed either way; this decides what
-/// a fit sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffGrid {
-    /// It counts for the nearest slot; a later row for the same slot wins.
-    Snap,
-    /// It is left out.
-    Drop,
-}
-
-/// What is kept of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
-    /// Newest grid points that a fit sees, and that memory holds.
-    pub window: NonZeroUsize,
-    /// Rows older than this, behind the dataset's newest row, leave the disk and are refused when they come late.
-    pub retention: Duration,
-    /// Rows further ahead of the clock than this are refused.
-    pub max_future: Duration,
-}
-
-/// What a single drop may ask of us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a file.
-    pub file_bytes: u64,
-    /// Values in a file: rows × channels.
-    pub file_values: u64,
-    /// Channels of the dataset.
-    pub channels: usize,
-    /// Memory that decoding a file may take, in bytes.
-    pub decode_memory: u64,
+/// The step of a grid as the configuration has it: `15m`, `1h`, `1d`, `1mo`, `1y`.
+///
+/// # Errors
+///
+/// A sentence that quotes the text and says what to write.
+pub fn parse_frequency(text: &str) -> Result<forecastd_models::Frequency, String> {
+    unit::frequency(text).map_err(|complaint| complaint.to_string())
 }

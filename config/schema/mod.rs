@@ -1,0 +1,105 @@
+//! Which keys there are, what they default to, and what holds between them: the top of the file.
+//!
+//! How a value is read is the business of `field`; a dataset and its larger sections have their own modules.
+
+mod dataset;
+mod forecast;
+mod series;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Complaint, ConfigErrors};
+use crate::field::{Errors, Field, Section};
+use crate::folders::Claims;
+use crate::yaml::Node;
+use crate::{Config, Dataset, Http, Torch, TorchStart};
+
+/// Far enough for every wish, and near enough that adding it to a clock never overflows.
+const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
+
+/// Reads the whole file; relative paths are taken from `base_dir`.
+pub(crate) fn read(tree: &Node, base_dir: &Path) -> Result<Config, ConfigErrors> {
+    let errors = Errors::default();
+    let config = config(&Field::root(tree, &errors), &absolute(base_dir));
+    match (config, errors.into_inner()) {
+        (Some(config), errors) if errors.is_empty() => Ok(config),
+        (_, errors) => Err(ConfigErrors::new(errors)),
+    }
+}
+
+/// `base_dir` from the root, so that folders can be compared and a later change of directory means nothing.
+fn absolute(base_dir: &Path) -> PathBuf {
+    std::path::absolute(Path::new(".").join(base_dir)).unwrap_or_else(|_| base_dir.to_owned())
+}
+
+fn config(file: &Field, base: &Path) -> Option<Config> {
+    if file.is_null() {
+        let complaint = Complaint::new("the file is empty");
+        return file.refuse(complaint.hint("it needs at least `state_dir` and `datasets`"));
+    }
+    file.section(|keys| {
+        let mut claims = Claims::default();
+        let state_dir = keys.required("state_dir", "the folder of all that survives a restart", |field| {
+            claims.folder(field, field.file(base)?)
+        });
+        let http = http(&keys.field("http"));
+        let cpu_threads = keys.optional("cpu_threads", cpu_threads);
+        let torch = torch(&keys.field("torch"), base);
+        let datasets = datasets(keys, base, state_dir.as_deref(), &mut claims);
+        let state_dir = state_dir?;
+        claims.check_state(&keys.field("state_dir"), &state_dir)?;
+        Some(Config {
+            state_dir,
+            http: http?,
+            cpu_threads: cpu_threads?.flatten(),
+            torch: torch?,
+            datasets: datasets?,
+        })
+    })
+}
+
+fn http(field: &Field) -> Option<Http> {
+    field.section(|keys| {
+        let listen = keys.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)), Field::address);
+        let max_series = keys.or("max_series", 100_000, |field| field.whole(0..=100_000_000));
+        Some(Http {
+            listen: listen?,
+            max_series: max_series?,
+        })
+    })
+}
+
+/// `auto` is `None`.
+fn cpu_threads(field: &Field) -> Option<Option<NonZeroUsize>> {
+    match field.node() {
+        Node::Text(text) if text == "auto" => Some(None),
+        Node::Integer(_) => field.whole(1..=1024).map(NonZeroUsize::new),
+        _ => field.refuse(field.expected("`auto` or a whole number")),
+    }
+}
+
+fn torch(field: &Field, base: &Path) -> Option<Torch> {
+    field.section(|keys| {
+        let start = keys.or("start", TorchStart::OnDemand, |field| {
+            field.word(&[
+                ("on_demand", TorchStart::OnDemand),
+                ("always", TorchStart::Always),
+                ("never", TorchStart::Never),
+            ])
+        });
+        let executable = keys.optional("executable", |field| field.file(base));
+        Some(Torch {
+            start: start?,
+            executable: executable?,
+        })
+    })
+}
+
+fn datasets(keys: &mut Section, base: &Path, state_dir: Option<&Path>, claims: &mut Claims) -> Option<Vec<Dataset>> {
+    keys.required("datasets", "at least one: a folder to watch", |field| {
+        field.some(|field, _| dataset::dataset(field, base, state_dir, claims))
+    })
+}
