@@ -1,0 +1,188 @@
+//! A small service to look at: datasets, fits, and an endpoint over a snapshot that a test changes.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forecastd_config::{AfterIngest, Columns, Dataset, History, Landing, Layout, Limits, OffGrid};
+use forecastd_models::{
+    ChannelFit, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level, Timestamp,
+};
+use tokio::sync::watch;
+
+use super::exposition::{Exposition, Format, Readiness};
+use super::metrics::Metrics;
+use crate::message::snapshot::{ChannelView, DatasetView, Snapshot};
+
+/// 2026-11-23T18:15:00Z.
+pub(super) const NOW: Timestamp = Timestamp(1_795_457_700_000_000_000);
+
+/// A nanosecond clock's hour.
+const HOUR: i64 = 3_600_000_000_000;
+
+pub(super) fn level(share: f64) -> Level {
+    Level::new(share).expect("a share")
+}
+
+/// A dataset with a horizon of 24, steps 1, 6 and 24, and levels 0.8 and 0.95.
+pub(super) fn dataset(name: &str) -> Dataset {
+    let count = |n| NonZeroUsize::new(n).expect("positive");
+    Dataset {
+        name: name.into(),
+        incoming: "incoming".into(),
+        outgoing: "outgoing".into(),
+        quarantine: "quarantine".into(),
+        after: AfterIngest::Keep,
+        landing: Landing {
+            scan_interval: Duration::from_secs(5),
+            settle: Duration::from_secs(2),
+            patience: Duration::from_secs(60),
+        },
+        columns: Columns {
+            time: "time".into(),
+            layout: Layout::Wide { only: None },
+        },
+        frequency: None,
+        off_grid: OffGrid::Snap,
+        history: History {
+            window: count(1000),
+            retention: Duration::from_secs(86_400),
+            max_future: Duration::from_secs(60),
+        },
+        fit: FitSpec {
+            horizon: count(24),
+            levels: vec![level(0.8), level(0.95)],
+            max_lookback: 512,
+            gaps: GapPolicy::Interpolate,
+        },
+        steps: vec![1, 6, 24],
+        refit_interval: Duration::ZERO,
+        keep_files: count(2),
+        limits: Limits {
+            file_bytes: 1,
+            file_values: 1,
+            channels: 1,
+            decode_memory: 1,
+        },
+    }
+}
+
+/// A fit of AR(3), d = 1, hourly, up to an hour before [`NOW`]. Step `s` is expected at `base + s/8`, give or take
+/// the level.
+pub(super) fn fit(channel: &str, base: f64, levels: &[f64]) -> ChannelFit {
+    let mean: Vec<f64> = (1..=24).map(|step| base + f64::from(step) / 8.0).collect();
+    let interval = |share: &f64| Interval {
+        level: level(*share),
+        lower: mean.iter().map(|m| m - share).collect(),
+        upper: mean.iter().map(|m| m + share).collect(),
+    };
+    let model = FittedAr {
+        order: 3,
+        num_diff: 1,
+        coefficients: vec![0.5, 0.25, 0.125],
+        intercept: 0.0,
+        variance: Some(1.0),
+        bic: Some(1.0),
+        max_order: 512,
+        fallback: None,
+    };
+    let forecast = Forecast {
+        channel: channel.into(),
+        grid: Grid {
+            origin: NOW,
+            frequency: Frequency::fixed(HOUR).expect("positive"),
+        },
+        cutoff_slot: -1,
+        intervals: levels.iter().map(interval).collect(),
+        mean,
+    };
+    ChannelFit {
+        model,
+        forecast,
+        filled: 2,
+    }
+}
+
+/// A random walk that stands in, without intervals.
+pub(super) fn fallback(channel: &str, fallback: Fallback) -> ChannelFit {
+    let mut fit = fit(channel, 7.0, &[]);
+    fit.model = FittedAr {
+        order: 0,
+        coefficients: Vec::new(),
+        variance: None,
+        bic: None,
+        fallback: Some(fallback),
+        ..fit.model
+    };
+    fit
+}
+
+pub(super) fn view(config: Dataset, fits: Vec<ChannelFit>) -> DatasetView {
+    let channels: BTreeMap<_, _> = fits
+        .into_iter()
+        .map(|fit| {
+            let (name, fit) = (Arc::clone(&fit.forecast.channel), Some(Arc::new(fit)));
+            (name, ChannelView { fit, failure: None })
+        })
+        .collect();
+    DatasetView {
+        config: Arc::new(config),
+        newest: channels.first_key_value().map(|_| Timestamp(NOW.0 - HOUR)),
+        channels,
+        due: 1,
+        gap_points: 5,
+    }
+}
+
+/// An endpoint, and both of its inputs.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) exposition: Arc<Exposition>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(super) readiness: watch::Sender<Readiness>,
+}
+
+impl Stage {
+    pub(super) fn new(max_series: usize) -> Self {
+        let (snapshots, snapshot) = watch::channel(Arc::default());
+        let doing = "restoring the state".to_owned();
+        let (readiness, ready) = watch::channel(Readiness::Starting { doing });
+        let metrics = Arc::new(Metrics::new(NOW));
+        let exposition = Exposition::new(snapshot, ready, Arc::clone(&metrics), max_series);
+        Self {
+            exposition: Arc::new(exposition),
+            metrics,
+            snapshots,
+            readiness,
+        }
+    }
+
+    /// Publishes the next generation, as the service does it.
+    pub(super) fn publish(&self, datasets: Vec<DatasetView>) {
+        let generation = self.snapshots.borrow().generation + 1;
+        for view in &datasets {
+            self.metrics.dataset_added(&view.config.name);
+        }
+        let snapshot = Snapshot { generation, datasets };
+        self.metrics.published(&snapshot);
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    pub(super) fn page(&self, format: Format) -> String {
+        self.exposition.page(format, None).expect("the whole page").text()
+    }
+
+    /// Every sample of the page by its name and labels.
+    pub(super) fn samples(&self) -> BTreeMap<String, f64> {
+        let page = self.page(Format::Text);
+        let samples = page.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .map(|line| {
+                let (series, value) = line.rsplit_once(' ').expect("a sample");
+                (series.to_owned(), value.parse().expect("a number"))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,352 @@
+//! One forecast file: parquet, one row a step, written in a stream and put in its place whole.
+//!
+//! Its name, and which older files it replaces, are left to the caller.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use forecastd_models::{ChannelFit, ChannelName, Forecast, Level};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+/// Rows handed to the encoder at once.
+const BATCH_ROWS: usize = 8 * 1024;
+
+/// Rows of a row group: the encoder holds one in memory, some 8 MB at two levels.
+const GROUP_ROWS: usize = 128 * 1024;
+
+/// Why a forecast file is not there.
+#[derive(Debug, Error)]
+pub enum ForecastFileError {
+    /// The folder cannot be made, listed or synced.
+    #[error("forecast folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be made, synced or renamed into its place.
+    #[error("forecast file {}: {source}", path.display())]
+    File {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its content cannot be written.
+    #[error("forecast file {}: {source}", path.display())]
+    Content {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the encoder said.
+        source: ParquetError,
+    },
+    /// The new file is in its place, but an old one stays beside it.
+    #[error("old forecast file {}: cannot be removed: {source}", path.display())]
+    Prune {
+        /// The old file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A forecast file in the making: under a temporary name beside its place until [`finish`](Self::finish), gone if
+/// that is never reached.
+///
+/// Columns: `channel`, `cutoff`, `step`, `time`, `mean`, and `lower_80`, `upper_80` for each level in percent.
+#[derive(Debug)]
+pub struct ForecastFile {
+    path: PathBuf,
+    schema: SchemaRef,
+    levels: Vec<Level>,
+    rows: Rows,
+    writer: ArrowWriter<NamedTempFile>,
+}
+
+impl ForecastFile {
+    /// Begins a file that will stand at `path`, with one pair of bounds a level.
+    pub fn create(path: impl Into<PathBuf>, levels: &[Level]) -> Result<Self, ForecastFileError> {
+        let path = path.into();
+        let file = temporary(&path).map_err(|source| ForecastFileError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let schema = schema(levels);
+        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties()));
+        let writer = writer.map_err(|source| content(&path, source))?;
+        Ok(Self {
+            rows: Rows::new(levels.len()),
+            levels: levels.to_vec(),
+            path,
+            schema,
+            writer,
+        })
+    }
+
+    /// Adds the forecasts of more channels. A level that a forecast lacks is null; rows stand in the order they come.
+    pub fn append(&mut self, fits: &[Arc<ChannelFit>]) -> Result<(), ForecastFileError> {
+        for fit in fits {
+            let forecast = &fit.forecast;
+            for step in 1..=forecast.horizon() {
+                self.rows.push(forecast, step, &self.levels);
+                if self.rows.step.len() == BATCH_ROWS {
+                    self.write_rows()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable and renames it into its place.
+    pub fn finish(mut self) -> Result<PathBuf, ForecastFileError> {
+        self.write_rows()?;
+        let file = self.writer.into_inner().map_err(|source| content(&self.path, source))?;
+        place(file, &self.path).map_err(|source| ForecastFileError::File {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(self.path)
+    }
+
+    fn write_rows(&mut self) -> Result<(), ForecastFileError> {
+        let rows = std::mem::replace(&mut self.rows, Rows::new(self.levels.len()));
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), rows.columns());
+        let batch = batch.expect("the columns are made after the schema, and all are equally long");
+        self.writer.write(&batch).map_err(|source| content(&self.path, source))
+    }
+}
+
+/// Rows that wait to be encoded, by column.
+#[derive(Debug)]
+struct Rows {
+    channel: Vec<ChannelName>,
+    cutoff: Vec<i64>,
+    step: Vec<i32>,
+    time: Vec<i64>,
+    mean: Vec<f64>,
+    /// Lower and upper bound of each level.
+    bounds: Vec<[Vec<Option<f64>>; 2]>,
+}
+
+impl Rows {
+    fn new(levels: usize) -> Self {
+        Self {
+            channel: Vec::new(),
+            cutoff: Vec::new(),
+            step: Vec::new(),
+            time: Vec::new(),
+            mean: Vec::new(),
+            bounds: vec![Default::default(); levels],
+        }
+    }
+
+    fn push(&mut self, forecast: &Forecast, step: usize, levels: &[Level]) {
+        self.channel.push(Arc::clone(&forecast.channel));
+        self.cutoff.push(forecast.cutoff().0);
+        self.step.push(i32::try_from(step).unwrap_or(i32::MAX));
+        self.time.push(forecast.time(step).0);
+        self.mean.push(forecast.mean[step - 1]);
+        for ([lower, upper], level) in self.bounds.iter_mut().zip(levels) {
+            let interval = forecast.intervals.iter().find(|interval| interval.level == *level);
+            lower.push(interval.map(|interval| interval.lower[step - 1]));
+            upper.push(interval.map(|interval| interval.upper[step - 1]));
+        }
+    }
+
+    fn columns(self) -> Vec<ArrayRef> {
+        let instants = |times: Vec<i64>| TimestampNanosecondArray::from(times).with_timezone("UTC");
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(self.channel)),
+            Arc::new(instants(self.cutoff)),
+            Arc::new(Int32Array::from(self.step)),
+            Arc::new(instants(self.time)),
+            Arc::new(Float64Array::from(self.mean)),
+        ];
+        for bound in self.bounds.into_iter().flatten() {
+            columns.push(Arc::new(Float64Array::from(bound)));
+        }
+        columns
+    }
+}
+
+fn schema(levels: &[Level]) -> SchemaRef {
+    let instant = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let mut fields = vec![
+        Field::new("channel", DataType::Utf8, false),
+        Field::new("cutoff", instant.clone(), false),
+        Field::new("step", DataType::Int32, false),
+        Field::new("time", instant, false),
+        Field::new("mean", DataType::Float64, false),
+    ];
+    for level in levels {
+        let percent = level.percent();
+        fields.push(Field::new(format!("lower_{percent}"), DataType::Float64, true));
+        fields.push(Field::new(format!("upper_{percent}"), DataType::Float64, true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_created_by(concat!("forecastd ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+/// A hidden file beside `path`, readable by whom the umask lets read; gone when dropped.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    tempfile::Builder::new()
+        .prefix(&format!(".{name}-"))
+        .suffix(".tmp")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder(path))
+}
+
+/// Content before name, name before the folder's own entry: a power cut leaves the whole file or none.
+fn place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn content(path: &Path, source: ParquetError) -> ForecastFileError {
+    ForecastFileError::Content {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
+    use forecastd_models::Fallback;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::publish::fixture::{NOW, fallback, fit, level};
+
+    fn read(path: &Path) -> RecordBatch {
+        let file = File::open(path).expect("the file is there");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("parquet");
+        let schema = Arc::clone(reader.schema());
+        let batches: Vec<_> = reader
+            .build()
+            .expect("a reader")
+            .map(|batch| batch.expect("rows"))
+            .collect();
+        arrow::compute::concat_batches(&schema, &batches).expect("one schema")
+    }
+
+    fn write(path: &Path, fits: Vec<ChannelFit>) -> RecordBatch {
+        let mut file = ForecastFile::create(path, &[level(0.8), level(0.975)]).expect("created");
+        for fit in fits {
+            file.append(&[Arc::new(fit)]).expect("appended");
+        }
+        assert_eq!(file.finish().expect("finished"), path);
+        read(path)
+    }
+
+    #[test]
+    fn a_forecast_file_reads_back_as_it_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fits = vec![fit("a", 10.0, &[0.8]), fallback("b", Fallback::Short)];
+        let rows = write(&folder.path().join("out.parquet"), fits);
+        let names: Vec<&str> = rows
+            .schema_ref()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let expected = "channel cutoff step time mean lower_80 upper_80 lower_97.5 upper_97.5";
+        assert_eq!(names.join(" "), expected);
+        assert_eq!(rows.num_rows(), 48);
+
+        let hour = 3_600_000_000_000;
+        let channels = rows.column(0).as_string::<i32>();
+        let cutoffs = rows.column(1).as_primitive::<TimestampNanosecondType>();
+        let steps = rows.column(2).as_primitive::<Int32Type>();
+        let times = rows.column(3).as_primitive::<TimestampNanosecondType>();
+        let float = |column: usize| rows.column(column).as_primitive::<Float64Type>();
+        for row in 0..48 {
+            let step = row as i64 % 24 + 1;
+            assert_eq!(channels.value(row), if row < 24 { "a" } else { "b" });
+            assert_eq!(cutoffs.value(row), NOW.0 - hour);
+            assert_eq!(i64::from(steps.value(row)), step);
+            assert_eq!(times.value(row), NOW.0 + (step - 1) * hour);
+        }
+        assert_eq!(float(4).value(23), 13.0);
+        assert_eq!((float(5).value(0), float(6).value(0)), (10.125 - 0.8, 10.125 + 0.8));
+        assert_eq!(float(5).null_count(), 24, "the fallback has no interval");
+        assert_eq!(float(7).null_count(), 48, "no fit has this level");
+        assert_eq!(
+            rows.schema_ref().field(1).data_type(),
+            rows.schema_ref().field(3).data_type()
+        );
+        let timezone = rows.schema_ref().field(3).data_type().to_string();
+        assert!(timezone.contains("UTC"), "{timezone}");
+    }
+
+    #[test]
+    fn more_rows_than_a_batch_are_all_there_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fits: Vec<_> = (0..700)
+            .map(|i| fit(&format!("{i:03}"), f64::from(i), &[0.8]))
+            .collect();
+        let rows = write(&folder.path().join("long.parquet"), fits);
+        assert_eq!(rows.num_rows(), 700 * 24);
+        let means = rows.column(4).as_primitive::<Float64Type>();
+        assert_eq!(means.value(699 * 24 + 7), 700.0);
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_nothing_and_a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entries = || fs::read_dir(folder.path()).expect("listed").count();
+        let file = ForecastFile::create(folder.path().join("out.parquet"), &[]).expect("created");
+        assert_eq!(entries(), 1);
+        drop(file);
+        assert_eq!(entries(), 0);
+        let error = ForecastFile::create("no/such/folder/out.parquet", &[]).expect_err("no folder");
+        assert!(
+            error
+                .to_string()
+                .starts_with("forecast file no/such/folder/out.parquet: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_file_can_be_read_by_whom_the_umask_lets_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.parquet");
+        write(&path, Vec::new());
+        let plain = folder.path().join("plain");
+        fs::write(&plain, "").expect("written");
+        let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
+    }
+}

@@ -1,0 +1,80 @@
+//! A page on its way to a client, which counts against the limit until the last of it is handed over.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Bytes, HttpBody};
+use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What is handed to the connection at once. The page is let go when the last chunk is taken, so chunks are small
+/// against a page.
+const CHUNK: usize = 64 * 1024;
+
+/// The pieces of a page, none of them copied.
+#[derive(Debug)]
+pub(super) struct PageBody {
+    pieces: VecDeque<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl PageBody {
+    pub(super) fn new<const N: usize>(pieces: [Bytes; N], permit: OwnedSemaphorePermit) -> Self {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self {
+            pieces,
+            _permit: permit,
+        }
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.front_mut()?;
+        let chunk = piece.split_to(CHUNK.min(piece.len()));
+        if piece.is_empty() {
+            self.pieces.pop_front();
+        }
+        Some(chunk)
+    }
+}
+
+impl HttpBody for PageBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.next().map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[test]
+    fn a_page_comes_whole_in_chunks_and_gives_its_permit_back() {
+        let limit = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&limit).try_acquire_owned().expect("the only one");
+        let long = Bytes::from(vec![b'x'; CHUNK + 1]);
+        let mut body = PageBody::new([long, Bytes::new(), Bytes::from("end")], permit);
+        assert_eq!(body.size_hint().exact(), Some(CHUNK as u64 + 4));
+        let lengths: Vec<usize> = std::iter::from_fn(|| body.next()).map(|chunk| chunk.len()).collect();
+        assert_eq!(lengths, [CHUNK, 1, 3]);
+        assert!(body.is_end_stream() && limit.available_permits() == 0);
+        drop(body);
+        assert_eq!(limit.available_permits(), 1);
+    }
+}

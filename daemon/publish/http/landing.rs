@@ -1,0 +1,296 @@
+//! The page for people: what runs, what it has taken in, and what it expects. Plain HTML that a text browser reads,
+//! with nothing loaded from anywhere.
+
+use std::fmt::{self, Write};
+
+use forecastd_models::{ChannelFit, Forecast, Timestamp};
+
+use super::sparkline::{Sparkline, widest};
+use crate::message::snapshot::{ChannelView, DatasetView, Snapshot};
+use crate::publish::exposition::{Exposition, Readiness};
+use crate::publish::metrics::Metrics;
+
+/// Channels of a dataset that are listed; the page says how many are not.
+const CHANNELS: usize = 50;
+
+const HEAD: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>forecastd</title>
+<style>
+:root { --line: light-dark(#0b57a4, #8ec5ff); --rule: light-dark(#ddd, #444); --soft: light-dark(#595959, #a8a8a8); }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+p, caption { color: var(--soft); } a { color: var(--line); }
+div { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+th, td { border-bottom: 1px solid var(--rule); padding: .3rem .7rem; text-align: left; vertical-align: middle; }
+td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
+td.name { max-width: 24rem; overflow-wrap: anywhere; white-space: pre-wrap; }
+svg { display: block; }
+polyline { fill: none; stroke: var(--line); stroke-width: 1.5; }
+polygon { fill: var(--line); opacity: .18; }
+</style>
+</head>
+<body>
+"#;
+
+/// The page as of `now`.
+pub(super) fn page(exposition: &Exposition, now: Timestamp) -> String {
+    let mut html = HEAD.to_owned();
+    write_page(&mut html, exposition, now).expect("a String takes everything");
+    html
+}
+
+fn write_page(html: &mut String, exposition: &Exposition, now: Timestamp) -> fmt::Result {
+    let (snapshot, metrics) = (exposition.snapshot(), exposition.metrics());
+    write_status(html, &exposition.readiness(), metrics.started(), &snapshot, now)?;
+    write_datasets(html, &snapshot, metrics, now)?;
+    for view in &snapshot.datasets {
+        write_channels(html, view)?;
+    }
+    html.write_str("</body>\n</html>\n")
+}
+
+fn write_status(
+    html: &mut String,
+    readiness: &Readiness,
+    started: Timestamp,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> fmt::Result {
+    let state = match readiness {
+        Readiness::Starting { doing } => format!("starting: {doing}"),
+        Readiness::Ready => "ready".to_owned(),
+        Readiness::Stopping => "stopping".to_owned(),
+    };
+    writeln!(
+        html,
+        "<h1>forecastd</h1>\n<p>Version {} · {} · up {} · generation {}</p>\n\
+         <p><a href=\"/metrics\">Metrics</a> · <a href=\"/-/healthy\">Health</a> · <a href=\"/-/ready\">Readiness</a></p>",
+        env!("CARGO_PKG_VERSION"),
+        Escaped(&state),
+        Span::between(started, now),
+        snapshot.generation,
+    )
+}
+
+fn write_datasets(html: &mut String, snapshot: &Snapshot, metrics: &Metrics, now: Timestamp) -> fmt::Result {
+    if snapshot.datasets.is_empty() {
+        return html.write_str("<p>No dataset yet.</p>\n");
+    }
+    html.write_str(
+        "<h2>Datasets</h2>\n<div><table>\n<tr><th>Dataset<th class=n>Channels<th class=n>Due<th>Newest sample\
+         <th class=n>Files waiting<th class=n>Rows committed<th>Last error<th>Metrics</tr>\n",
+    )?;
+    for view in &snapshot.datasets {
+        let name = Escaped(&view.config.name);
+        let figures = metrics.figures(&view.config.name);
+        writeln!(
+            html,
+            "<tr><td><a href=\"#{name}\">{name}</a><td class=n>{}<td class=n>{}<td>{}<td class=n>{}<td class=n>{}\
+             <td class=name>{}<td><a href=\"/metrics?dataset={name}\">page</a></tr>",
+            view.channels.len(),
+            view.due,
+            Newest { at: view.newest, now },
+            figures.files_waiting,
+            figures.rows_committed,
+            Escaped(figures.last_error.as_deref().unwrap_or("none")),
+        )?;
+    }
+    html.write_str("</table></div>\n")
+}
+
+fn write_channels(html: &mut String, view: &DatasetView) -> fmt::Result {
+    let name = Escaped(&view.config.name);
+    writeln!(html, "<h2 id=\"{name}\">{name}</h2>")?;
+    if view.channels.is_empty() {
+        return html.write_str("<p>No channel yet: the folder has had no drop.</p>\n");
+    }
+    html.write_str(
+        "<div><table>\n<tr><th>Channel<th>Cutoff<th>Model<th class=n>Next<th class=n>Interval\
+         <th>Forecast</tr>\n",
+    )?;
+    for (channel, seen) in view.channels.iter().take(CHANNELS) {
+        write!(html, "<tr><td class=name>{}", Escaped(channel))?;
+        write_channel(html, seen)?;
+        html.write_str("</tr>\n")?;
+    }
+    html.write_str("</table></div>\n")?;
+    match view.channels.len().saturating_sub(CHANNELS) {
+        0 => Ok(()),
+        more => writeln!(
+            html,
+            "<p>{more} more channels are not shown here; /metrics has them.</p>"
+        ),
+    }
+}
+
+fn write_channel(html: &mut String, seen: &ChannelView) -> fmt::Result {
+    let failure = seen.failure.as_ref().map(ToString::to_string);
+    let Some(fit) = &seen.fit else {
+        let why = failure.as_deref().unwrap_or("not fitted yet");
+        return write!(html, "<td><td class=name>{}<td><td><td>", Escaped(why));
+    };
+    let forecast = &fit.forecast;
+    write!(html, "<td>{}<td>{}", forecast.cutoff(), Model(fit))?;
+    if let Some(failure) = failure {
+        write!(html, "; refit failed: {}", Escaped(&failure))?;
+    }
+    match forecast.mean.first() {
+        Some(next) => write!(html, "<td class=n>{}", Figure(*next))?,
+        None => html.write_str("<td>")?,
+    }
+    write!(
+        html,
+        "<td class=n>{}<td>{}",
+        NextInterval(forecast),
+        Sparkline(forecast)
+    )
+}
+
+/// A model in a few words.
+struct Model<'f>(&'f ChannelFit);
+
+impl fmt::Display for Model<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = &self.0.model;
+        if let Some(fallback) = model.fallback {
+            return write!(f, "fallback: {fallback}");
+        }
+        write!(f, "AR({}), d = {}", model.order, model.num_diff)
+    }
+}
+
+/// The widest interval of the first step.
+struct NextInterval<'f>(&'f Forecast);
+
+impl fmt::Display for NextInterval<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(interval) = widest(self.0) else {
+            return f.write_str("none");
+        };
+        match (interval.lower.first(), interval.upper.first()) {
+            (Some(lower), Some(upper)) => {
+                let percent = interval.level.percent();
+                write!(f, "{} to {} ({percent} %)", Figure(*lower), Figure(*upper))
+            }
+            _ => f.write_str("none"),
+        }
+    }
+}
+
+/// Text as HTML text or attribute value. Control characters, which HTML does not allow, are shown as a replacement.
+struct Escaped<'t>(&'t str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                '\n' | '\t' => f.write_char(character)?,
+                control if control.is_control() => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number at a glance: five digits that count.
+struct Figure(f64);
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        if size != 0.0 && !(1e-4..1e9).contains(&size) {
+            return write!(f, "{:.4e}", self.0);
+        }
+        let whole_digits = if size < 1.0 { 1 } else { size.log10() as usize + 1 };
+        write!(f, "{:.*}", 5_usize.saturating_sub(whole_digits), self.0)
+    }
+}
+
+/// When a dataset's newest sample was, and how long ago.
+struct Newest {
+    at: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl fmt::Display for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            None => f.write_str("none"),
+            Some(at) if at > self.now => write!(f, "{at} ({} ahead)", Span::between(self.now, at)),
+            Some(at) => write!(f, "{at} ({} ago)", Span::between(at, self.now)),
+        }
+    }
+}
+
+/// A length of time, in its largest unit.
+struct Span {
+    seconds: i64,
+}
+
+impl Span {
+    fn between(from: Timestamp, to: Timestamp) -> Self {
+        let seconds = to.0.saturating_sub(from.0) / 1_000_000_000;
+        Self {
+            seconds: seconds.max(0),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seconds {
+            seconds @ ..120 => write!(f, "{seconds} s"),
+            seconds @ ..7_200 => write!(f, "{} min", seconds / 60),
+            seconds @ ..172_800 => write!(f, "{} h", seconds / 3_600),
+            seconds => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_and_spans_read_at_a_glance() {
+        for (value, shown) in [
+            (0.0, "0.0000"),
+            (0.123456789, "0.1235"),
+            (-9.87654321, "-9.8765"),
+            (1234.5678, "1234.6"),
+            (123_456_789.4, "123456789"),
+            (5e-9, "5.0000e-9"),
+            (-1e300, "-1.0000e300"),
+        ] {
+            assert_eq!(Figure(value).to_string(), shown);
+        }
+        for (seconds, shown) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (3600, "60 min"),
+            (86_400, "24 h"),
+            (259_200, "3 days"),
+        ] {
+            assert_eq!(Span { seconds }.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn hostile_text_is_text() {
+        let hostile = "<script>alert('x')</script> \"&\u{1b}[31m\n";
+        let shown = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &quot;&amp;\u{fffd}[31m\n";
+        assert_eq!(Escaped(hostile).to_string(), shown);
+    }
+}

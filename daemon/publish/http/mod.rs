@@ -1,0 +1,160 @@
+//! The endpoint: `/metrics`, health, and a page for people.
+//!
+//! What is shown is `exposition`'s and `landing`'s; here stand the routes, their bounds, and how they end. Everything
+//! that a client can make us hold is bounded: connections (`connection`), pages on their way (`body`), and the time
+//! that both may take.
+
+mod body;
+mod connection;
+mod landing;
+mod sparkline;
+
+use std::collections::HashMap;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use forecastd_models::Timestamp;
+use tokio::sync::{Semaphore, oneshot};
+
+use self::body::PageBody;
+use self::connection::Connections;
+use super::exposition::{Exposition, Format, Readiness};
+
+/// Pages on their way to clients at once. Prometheus asks for one at a time; beside a pair of servers and a few
+/// browsers there is no honest need for more.
+const PAGES: usize = 8;
+
+/// How long answers under way may take once the service stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown` completes and the answers under way are out, or five seconds later.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    exposition: Arc<Exposition>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let connections = Connections::new(tokio::net::TcpListener::from_std(listener)?);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = axum::serve(connections, router(exposition)).with_graceful_shutdown(async {
+        let _ = stopped.await; // either way it is time to stop
+    });
+    let deadline = async {
+        shutdown.await;
+        drop(stop);
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended,
+        () = deadline => {
+            tracing::warn!(grace = ?GRACE, "answers were still under way when the endpoint closed");
+            Ok(())
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Endpoint {
+    exposition: Arc<Exposition>,
+    pages: Arc<Semaphore>,
+}
+
+fn router(exposition: Arc<Exposition>) -> Router {
+    let pages = Arc::new(Semaphore::new(PAGES));
+    Router::new()
+        .route("/", get(landing))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(|| async { text(StatusCode::OK, "healthy\n") }))
+        .route("/-/ready", get(ready))
+        .fallback(|| async { text(StatusCode::NOT_FOUND, "no such page; see /\n") })
+        .method_not_allowed_fallback(|| async { text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n") })
+        .with_state(Endpoint { exposition, pages })
+}
+
+async fn metrics(
+    State(endpoint): State<Endpoint>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let format = Format::negotiate(&accepted(&headers));
+    let dataset = query.get("dataset").map(String::as_str);
+    let Ok(permit) = endpoint.pages.try_acquire_owned() else {
+        return busy();
+    };
+    match endpoint.exposition.page(format, dataset) {
+        Some(page) => {
+            let body = PageBody::new([page.forecasts, page.service], permit);
+            let headers = [(CONTENT_TYPE, format.content_type()), (VARY, "Accept")];
+            (headers, Body::new(body)).into_response()
+        }
+        None => text(
+            StatusCode::NOT_FOUND,
+            format!("no dataset {:?}\n", dataset.unwrap_or_default()),
+        ),
+    }
+}
+
+async fn landing(State(endpoint): State<Endpoint>) -> Response {
+    let Ok(permit) = endpoint.pages.try_acquire_owned() else {
+        return busy();
+    };
+    let html = landing::page(&endpoint.exposition, now());
+    let body = PageBody::new([html.into()], permit);
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // A channel's name that slipped through the escaping could still load and run nothing.
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+    ];
+    (headers, Body::new(body)).into_response()
+}
+
+async fn ready(State(endpoint): State<Endpoint>) -> Response {
+    match endpoint.exposition.readiness() {
+        Readiness::Ready => text(StatusCode::OK, "ready\n"),
+        Readiness::Starting { doing } => text(StatusCode::SERVICE_UNAVAILABLE, format!("starting: {doing}\n")),
+        Readiness::Stopping => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+fn busy() -> Response {
+    text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("{PAGES} pages are on their way already\n"),
+    )
+}
+
+fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, text.into()).into_response()
+}
+
+/// All `Accept` headers as one, as HTTP has it.
+fn accepted(headers: &HeaderMap) -> String {
+    let accepted: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value: &HeaderValue| value.to_str().ok())
+        .collect();
+    accepted.join(",")
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

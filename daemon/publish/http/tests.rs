@@ -1,0 +1,195 @@
+//! The endpoint over a real socket, as a story; and what hostile names do to the page for people.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+
+use forecastd_models::{Fallback, FitFailure};
+
+use super::*;
+use crate::message::snapshot::ChannelView;
+use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, view};
+
+/// An endpoint on a port of its own.
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<io::Result<()>>,
+}
+
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Running {
+    fn start(stage: &Stage) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let exposition = Arc::clone(&stage.exposition);
+        let (stop, stopped) = oneshot::channel();
+        let server = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(serve(listener, exposition, async {
+                let _ = stopped.await;
+            }))
+        });
+        Self { address, stop, server }
+    }
+
+    fn ask(&self, method: &str, path: &str, accept: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).expect("the endpoint listens");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in UTF-8");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        Answer {
+            status: status.parse().expect("a number"),
+            headers: headers
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.ask("GET", path, "*/*");
+        (answer.status, answer.body)
+    }
+}
+
+#[test]
+fn an_endpoint_lives_from_start_to_shutdown() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    let text = |status, text: &str| (status, text.to_owned());
+
+    assert_eq!(running.get("/-/healthy"), text(200, "healthy\n"));
+    assert_eq!(running.get("/-/ready"), text(503, "starting: restoring the state\n"));
+    assert_eq!(running.get("/metrics").0, 200);
+    assert!(running.get("/").1.contains("No dataset yet"));
+
+    stage.publish(vec![view(dataset("etth1"), vec![fit("OT", 1.0, &[0.8])])]);
+    stage.readiness.send_replace(Readiness::Ready);
+    assert_eq!(running.get("/-/ready"), text(200, "ready\n"));
+    let page = running.get("/metrics").1;
+    assert!(
+        page.contains("forecastd_forecast{dataset=\"etth1\",channel=\"OT\",step=\"24\"} 4\n"),
+        "{page}"
+    );
+    assert!(running.get("/").1.contains("<td class=name>OT"));
+    assert_eq!(running.get("/metrics?dataset=etth1").0, 200);
+    assert_eq!(
+        running.get("/metrics?dataset=x%0Ay"),
+        text(404, "no dataset \"x\\ny\"\n")
+    );
+
+    stage.readiness.send_replace(Readiness::Stopping);
+    assert_eq!(running.get("/-/ready"), text(503, "stopping\n"));
+    running.stop.send(()).expect("it still runs");
+    running.server.join().expect("no panic").expect("no error");
+    assert!(TcpStream::connect(running.address).is_err());
+}
+
+#[test]
+fn a_scraper_gets_the_format_it_asks_for() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    for format in [Format::Text, Format::OpenMetrics] {
+        let answer = running.ask("GET", "/metrics", format.content_type());
+        assert_eq!(answer.headers["content-type"], format.content_type());
+        assert_eq!(answer.headers["vary"], "Accept");
+        assert_eq!(answer.body.ends_with("# EOF\n"), format == Format::OpenMetrics);
+    }
+}
+
+#[test]
+fn head_has_the_length_of_get_and_other_methods_and_pages_are_refused_in_plain_text() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    for path in ["/metrics", "/", "/-/healthy", "/-/ready"] {
+        let (get, head) = (running.ask("GET", path, "*/*"), running.ask("HEAD", path, "*/*"));
+        assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{path}");
+        assert!(head.headers.contains_key("content-length"), "{path}");
+        let refused = running.ask("POST", path, "*/*");
+        assert_eq!(
+            (refused.status, refused.body.as_str()),
+            (405, "only GET and HEAD\n"),
+            "{path}"
+        );
+        assert_eq!(refused.headers["allow"], "GET,HEAD");
+    }
+    for path in ["/metrics/", "/favicon.ico", "/-/reload"] {
+        assert_eq!(running.get(path), (404, "no such page; see /\n".to_owned()));
+    }
+}
+
+#[test]
+fn a_long_page_arrives_whole() {
+    let stage = Stage::new(1_000_000);
+    let channels = (0..2000)
+        .map(|i| fit(&format!("channel {i}"), 1.0, &[0.8, 0.95]))
+        .collect();
+    stage.publish(vec![view(dataset("d"), channels)]);
+    let answer = Running::start(&stage).ask("GET", "/metrics", Format::OpenMetrics.content_type());
+    assert_eq!(answer.headers["content-length"], answer.body.len().to_string());
+    assert_eq!(answer.body.matches("\nforecastd_forecast_lower{").count(), 2000 * 6);
+    assert!(answer.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_page_too_many_is_refused() {
+    let endpoint = Endpoint {
+        exposition: Stage::new(10).exposition,
+        pages: Arc::new(Semaphore::new(0)),
+    };
+    let query = Query(HashMap::new());
+    let metrics = metrics(State(endpoint.clone()), query, HeaderMap::new()).await;
+    assert_eq!(metrics.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(landing(State(endpoint)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn the_page_for_people_is_the_one_that_was_reviewed() {
+    let stage = Stage::new(1000);
+    let mut first = view(
+        dataset("etth1"),
+        vec![fit("OT", 21.5, &[0.8, 0.95]), fallback("flat", Fallback::Constant)],
+    );
+    let failure = Some(FitFailure::NotFinite);
+    first
+        .channels
+        .insert("broken".into(), ChannelView { fit: None, failure });
+    stage.publish(vec![first, view(dataset("empty"), Vec::new())]);
+    stage.metrics.unreadable("empty", &"incoming/empty: permission denied");
+    stage.readiness.send_replace(Readiness::Ready);
+    let html = landing::page(&stage.exposition, NOW.saturating_add(90 * 60 * 1_000_000_000));
+    insta::assert_snapshot!(html.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+#[test]
+fn a_hostile_channel_name_is_text_on_the_page_for_people() {
+    let stage = Stage::new(1000);
+    let name = "</table><script src=//evil>'\"\u{1b}";
+    stage.publish(vec![view(dataset("d"), vec![fit(name, 1.0, &[])])]);
+    stage.metrics.unreadable("d", &name);
+    let html = landing::page(&stage.exposition, NOW);
+    assert!(!html.contains("<script") && !html.contains('\u{1b}'));
+    assert_eq!(html.matches("&lt;script src=//evil&gt;&#39;&quot;").count(), 2);
+}
+
+#[test]
+fn the_page_for_people_says_how_many_channels_it_does_not_show() {
+    let stage = Stage::new(1000);
+    let channels = (0..53).map(|i| fit(&format!("c{i:02}"), 1.0, &[])).collect();
+    stage.publish(vec![view(dataset("d"), channels)]);
+    let html = landing::page(&stage.exposition, NOW);
+    assert_eq!(html.matches("<svg").count(), 50);
+    assert!(html.contains("3 more channels are not shown"));
+}

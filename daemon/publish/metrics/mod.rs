@@ -1,0 +1,387 @@
+//! What the service counts: one method an event, told by messages, so that one event moves all its metrics together.
+//!
+//! Names, helps and labels stand in `families`; how they look on the page is left to `exposition`.
+
+mod families;
+mod process;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use forecastd_config::DatasetName;
+use forecastd_models::{FitFailure, Timestamp};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
+use self::process::ProcessUse;
+use crate::message::account::RowAccount;
+use crate::message::fit_job::FitReport;
+use crate::message::ingest_report::{IngestReport, Outcome};
+use crate::message::landed_file::Listing;
+use crate::message::rejected::RejectReason;
+use crate::message::snapshot::Snapshot;
+use crate::message::torch_status::TorchStatus;
+
+/// The service's counters and gauges, handed to whoever has something to tell.
+///
+/// A dataset has label sets from [`dataset_added`](Self::dataset_added) to
+/// [`dataset_removed`](Self::dataset_removed). What is told of a dataset outside that time is dropped: a report that
+/// comes in late must not bring back what a reload took away.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    intake: IntakeFamilies,
+    fit: FitFamilies,
+    service: ServiceFamilies,
+    started: Timestamp,
+    /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
+    datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
+}
+
+/// What a dataset's drops came to before this process started, from the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngestTotals {
+    /// Drops whose rows were taken.
+    pub committed: u64,
+    /// Drops whose content was there already.
+    pub duplicate: u64,
+    /// Drops refused as a whole.
+    pub rejected: BTreeMap<RejectReason, u64>,
+    /// Where the rows of all of them went.
+    pub rows: RowAccount,
+}
+
+/// What the landing page shows of a dataset's counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct DatasetFigures {
+    pub(super) files_waiting: i64,
+    pub(super) rows_committed: u64,
+    pub(super) last_error: Option<String>,
+}
+
+impl Metrics {
+    /// Everything at zero, in a registry of its own; the configuration was read with success at `started`.
+    pub fn new(started: Timestamp) -> Self {
+        let registry = Registry::new();
+        let register = Register(&registry);
+        let metrics = Self {
+            intake: IntakeFamilies::register(&register),
+            fit: FitFamilies::register(&register),
+            service: ServiceFamilies::register(&register),
+            started,
+            datasets: Mutex::default(),
+            registry,
+        };
+        let build = [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH];
+        metrics.service.build_info.with_label_values(&build).set(1);
+        metrics.service.start_time.set(started.as_seconds());
+        metrics.reloaded(true, started);
+        metrics
+    }
+
+    /// When this process started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Starts a dataset's label sets, every reason at zero. Does nothing for one that has them.
+    pub fn dataset_added(&self, dataset: &DatasetName) {
+        let mut datasets = self.lock();
+        if datasets.contains_key(dataset) {
+            return;
+        }
+        for family in self.counters() {
+            family.with_label_values(&[dataset]);
+        }
+        for family in self.gauges() {
+            family.with_label_values(&[dataset]);
+        }
+        for (family, reasons) in self.reasons() {
+            for reason in &reasons {
+                family.with_label_values(&[&**dataset, reason]);
+            }
+        }
+        datasets.insert(Arc::clone(dataset), None);
+    }
+
+    /// Ends a dataset's label sets. Should it come back, [`seed`](Self::seed) brings its totals back.
+    pub fn dataset_removed(&self, dataset: &str) {
+        let mut datasets = self.lock();
+        datasets.remove(dataset);
+        // An error means that the label set is not there, which is what is wanted.
+        for family in self.counters() {
+            let _ = family.remove_label_values(&[dataset]);
+        }
+        for family in self.gauges() {
+            let _ = family.remove_label_values(&[dataset]);
+        }
+        let _ = self.intake.last_scan.remove_label_values(&[dataset]);
+        for (family, reasons) in self.reasons() {
+            for reason in &reasons {
+                let _ = family.remove_label_values(&[dataset, reason]);
+            }
+        }
+    }
+
+    /// Lets a dataset's counters go on from the ledger's totals: once after `dataset_added`, before its first drop.
+    pub fn seed(&self, dataset: &str, totals: &IngestTotals) {
+        self.tell(dataset, |_| {
+            let rejected: u64 = totals.rejected.values().sum();
+            let drops = totals.committed + totals.duplicate + rejected;
+            self.intake.drops.with_label_values(&[dataset]).inc_by(drops);
+            self.count(&self.intake.drops_duplicate, dataset, totals.duplicate);
+            for (reason, drops) in &totals.rejected {
+                let labels = [dataset, reason.label()];
+                self.intake.drops_rejected.with_label_values(&labels).inc_by(*drops);
+            }
+            self.rows(dataset, &totals.rows);
+        });
+    }
+
+    /// A file was dealt with, or put off.
+    pub fn ingested(&self, report: &IngestReport) {
+        let dataset = &*report.file.dataset;
+        let file = report.file.path.display();
+        self.tell(dataset, |last_error| match &report.outcome {
+            Outcome::Committed { account, .. } => {
+                self.count(&self.intake.drops, dataset, 1);
+                self.rows(dataset, account);
+            }
+            Outcome::Duplicate { account } => {
+                self.count(&self.intake.drops, dataset, 1);
+                self.count(&self.intake.drops_duplicate, dataset, 1);
+                self.rows(dataset, account);
+            }
+            Outcome::Rejected(verdict) => {
+                let labels = [dataset, verdict.reason.label()];
+                self.count(&self.intake.drops, dataset, 1);
+                self.intake.drops_rejected.with_label_values(&labels).inc();
+                *last_error = Some(format!("{file}: {}: {}", verdict.reason.label(), verdict.detail));
+            }
+            Outcome::Deferred { error } => {
+                self.count(&self.intake.drops_deferred, dataset, 1);
+                *last_error = Some(format!("{file}: {error}"));
+            }
+            // The first was counted before the restart, the second comes again.
+            Outcome::Finished | Outcome::Withdrawn => {}
+        });
+    }
+
+    /// A folder was listed.
+    pub fn listed(&self, listing: &Listing, now: Timestamp) {
+        let dataset = &*listing.dataset;
+        let waiting = listing.landed.len() + listing.waiting;
+        self.tell(dataset, |_| {
+            self.count(&self.intake.scans, dataset, 1);
+            let last_scan = self.intake.last_scan.with_label_values(&[dataset]);
+            last_scan.set(now.as_seconds());
+            set(&self.intake.files_waiting.with_label_values(&[dataset]), waiting as u64);
+            let ignored = self.intake.files_ignored.with_label_values(&[dataset]);
+            set(&ignored, listing.ignored as u64);
+        });
+    }
+
+    /// A folder could not be listed.
+    pub fn unreadable(&self, dataset: &str, error: &dyn fmt::Display) {
+        self.tell(dataset, |last_error| {
+            self.count(&self.intake.scans, dataset, 1);
+            self.count(&self.intake.scan_failures, dataset, 1);
+            *last_error = Some(error.to_string());
+        });
+    }
+
+    /// The kernel dropped change notices.
+    pub fn watch_hints_lost(&self) {
+        self.intake.hints_lost.inc();
+    }
+
+    /// A batch was fitted.
+    pub fn fitted(&self, report: &FitReport) {
+        self.fit.duration.observe(report.elapsed.as_secs_f64());
+        let dataset = &*report.dataset;
+        self.tell(dataset, |_| {
+            self.count(&self.fit.fits, dataset, report.outcomes.len() as u64);
+            for outcome in &report.outcomes {
+                match &outcome.result {
+                    Ok(fit) => {
+                        self.count(&self.fit.points_filled, dataset, fit.filled as u64);
+                        if let Some(fallback) = fit.model.fallback {
+                            let labels = [dataset, &fallback.to_string()];
+                            self.fit.fallbacks.with_label_values(&labels).inc();
+                        }
+                    }
+                    Err(failure) => self.fit_failed(dataset, failure),
+                }
+            }
+        });
+    }
+
+    /// A worker thread was at work for `busy`.
+    pub fn worker_busy(&self, worker: &str, busy: Duration) {
+        let family = &self.fit.worker_busy;
+        family.with_label_values(&[worker]).inc_by(busy.as_secs_f64());
+    }
+
+    /// A snapshot was published.
+    pub fn published(&self, snapshot: &Snapshot) {
+        set(&self.fit.generation, snapshot.generation);
+        for view in &snapshot.datasets {
+            let dataset = &*view.config.name;
+            self.tell(dataset, |_| {
+                let channels = self.fit.channels.with_label_values(&[dataset]);
+                set(&channels, view.channels.len() as u64);
+                set(&self.fit.channels_due.with_label_values(&[dataset]), view.due as u64);
+                set(&self.fit.gap_points.with_label_values(&[dataset]), view.gap_points);
+            });
+        }
+    }
+
+    /// A forecast file is in its place, or could not be written.
+    pub fn forecast_file<T, E: fmt::Display>(&self, dataset: &str, written: &Result<T, E>) {
+        self.tell(dataset, |last_error| {
+            self.count(&self.service.forecast_files, dataset, 1);
+            if let Err(error) = written {
+                self.count(&self.service.forecast_file_failures, dataset, 1);
+                *last_error = Some(error.to_string());
+            }
+        });
+    }
+
+    /// The libtorch child's state changed.
+    pub fn torch(&self, status: &TorchStatus) {
+        let service = &self.service;
+        service.torch_up.set(i64::from(status.up));
+        let before = service.torch_restarts.get();
+        service.torch_restarts.inc_by(status.restarts.saturating_sub(before));
+        service.torch_info.reset();
+        if let (Some(version), Some(device)) = (&status.version, &status.device) {
+            service.torch_info.with_label_values(&[version, device]).set(1);
+        }
+    }
+
+    /// The configuration was read again; `ok`: it is valid and in force.
+    pub fn reloaded(&self, ok: bool, now: Timestamp) {
+        self.service.reload_successful.set(i64::from(ok));
+        if ok {
+            self.service.reload_success_time.set(now.as_seconds());
+        }
+    }
+
+    /// A page was asked for, and this many series did not fit on it.
+    pub fn scraped(&self, held_back: u64) {
+        self.service.held_back.inc_by(held_back);
+    }
+
+    /// All families as they are now, in order of name.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.refresh_process();
+        self.registry.gather()
+    }
+
+    /// A dataset's counters for people.
+    pub(super) fn figures(&self, dataset: &str) -> DatasetFigures {
+        let datasets = self.lock();
+        let Some(last_error) = datasets.get(dataset) else {
+            return DatasetFigures::default();
+        };
+        DatasetFigures {
+            files_waiting: self.intake.files_waiting.with_label_values(&[dataset]).get(),
+            rows_committed: self.intake.rows_committed.with_label_values(&[dataset]).get(),
+            last_error: last_error.clone(),
+        }
+    }
+
+    fn rows(&self, dataset: &str, account: &RowAccount) {
+        self.count(&self.intake.rows_seen, dataset, account.seen);
+        self.count(&self.intake.rows_committed, dataset, account.committed);
+        self.count(&self.intake.rows_duplicate, dataset, account.duplicate);
+        self.count(&self.intake.cells_missing, dataset, account.missing);
+        for (reason, rows) in &account.rejected {
+            let labels = [dataset, reason.label()];
+            self.intake.rows_rejected.with_label_values(&labels).inc_by(*rows);
+        }
+    }
+
+    fn fit_failed(&self, dataset: &str, failure: &FitFailure) {
+        let labels = [dataset, failure.reason()];
+        self.fit.failures.with_label_values(&labels).inc();
+    }
+
+    fn count(&self, family: &IntCounterVec, dataset: &str, by: u64) {
+        family.with_label_values(&[dataset]).inc_by(by);
+    }
+
+    /// Lets `record` move a dataset's metrics, and its last error, if the dataset has label sets.
+    fn tell(&self, dataset: &str, record: impl FnOnce(&mut Option<String>)) {
+        if let Some(last_error) = self.lock().get_mut(dataset) {
+            record(last_error);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DatasetName, Option<String>>> {
+        // A panic elsewhere leaves a text or a counter behind, never a broken map: go on counting.
+        self.datasets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refresh_process(&self) {
+        let _one_at_a_time = self.lock(); // two scrapes at once would both add the same CPU time
+        let Some(used) = ProcessUse::read() else { return };
+        let service = &self.service;
+        let more = used.cpu_seconds - service.cpu.get();
+        service.cpu.inc_by(more.max(0.0));
+        set(&service.resident, used.resident_bytes);
+        set(&service.open_fds, used.open_fds);
+        set(&service.max_fds, used.max_fds.unwrap_or(u64::MAX));
+        set(&service.threads, used.threads);
+    }
+
+    fn counters(&self) -> [&IntCounterVec; 13] {
+        let (intake, fit, service) = (&self.intake, &self.fit, &self.service);
+        [
+            &intake.drops,
+            &intake.drops_duplicate,
+            &intake.drops_deferred,
+            &intake.rows_seen,
+            &intake.rows_committed,
+            &intake.rows_duplicate,
+            &intake.cells_missing,
+            &intake.scans,
+            &intake.scan_failures,
+            &fit.fits,
+            &fit.points_filled,
+            &service.forecast_files,
+            &service.forecast_file_failures,
+        ]
+    }
+
+    fn gauges(&self) -> [&IntGaugeVec; 5] {
+        let (intake, fit) = (&self.intake, &self.fit);
+        [
+            &intake.files_waiting,
+            &intake.files_ignored,
+            &fit.channels,
+            &fit.channels_due,
+            &fit.gap_points,
+        ]
+    }
+
+    fn reasons(&self) -> [(&IntCounterVec, Vec<String>); 4] {
+        [
+            (&self.intake.drops_rejected, families::drop_reasons()),
+            (&self.intake.rows_rejected, families::row_reasons()),
+            (&self.fit.failures, families::fit_failure_reasons()),
+            (&self.fit.fallbacks, families::fallback_reasons()),
+        ]
+    }
+}
+
+/// A gauge holds `i64`: what is larger is shown as the largest.
+fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests;
