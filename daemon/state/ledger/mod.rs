@@ -1,9 +1,10 @@
 //! The ledger: what became of every file, which segments live, and the sums over both, in SQLite.
 //!
-//! The only place that speaks SQL, with [`audit`] for the questions that only `fsck` asks. Each change of the state
-//! is one transaction here, and durable when its call returns. It touches no segment file.
+//! The only place that speaks SQL, with `record` for what changes it and `audit` for the questions that only
+//! `fsck` asks. It touches no segment file.
 
-pub(super) mod audit;
+mod audit;
+mod record;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -14,15 +15,17 @@ use std::time::Duration;
 use forecastd_config::DatasetName;
 use forecastd_models::{ChannelName, Timestamp};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+
+pub(super) use record::Ending;
 
 use super::error::StateError;
-use super::segments::{FINAL_LEVEL, Segment, Window};
+use super::segments::{Segment, Window};
 use super::{DropMeta, DropTotals};
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
 use crate::message::landed_file::Fingerprint;
-use crate::message::rejected::{RejectReason, Rejected};
+use crate::message::rejected::RejectReason;
 
 /// The version of `schema.sql`.
 const SCHEMA_VERSION: i64 = 1;
@@ -43,21 +46,6 @@ pub(super) struct Dataset {
     pub(super) newest: Option<Timestamp>,
     /// Each with a time that its newest row has reached.
     pub(super) channels: HashMap<ChannelName, Timestamp>,
-}
-
-/// How a file ended.
-#[derive(Debug)]
-pub(super) enum Ending<'a> {
-    Committed {
-        /// Its fresh rows, if there are any.
-        segment: Option<&'a Segment>,
-        /// Channels whose entry is new or moves on.
-        channels: &'a [(ChannelName, Timestamp)],
-    },
-    Duplicate {
-        of: i64,
-    },
-    Rejected(&'a Rejected),
 }
 
 impl Ledger {
@@ -195,30 +183,6 @@ impl Ledger {
         Ok(query.query_row([], |row| row.get(0))?)
     }
 
-    /// Enters how a file ended, with everything that follows from it, as one durable transaction.
-    pub(super) fn record(
-        &mut self,
-        dataset: i64,
-        meta: &DropMeta<Option<ContentKey>>,
-        account: &RowAccount,
-        ending: &Ending<'_>,
-    ) -> Result<i64, StateError> {
-        let drop = self.next_drop()?;
-        let transaction = self.connection.transaction()?;
-        insert_drop(&transaction, drop, dataset, meta, account, ending)?;
-        add_to_totals(&transaction, dataset, account, ending)?;
-        if let Ending::Committed { segment, channels } = ending {
-            if let Some(segment) = segment {
-                insert_segment(&transaction, dataset, segment)?;
-                let sql = "UPDATE datasets SET newest = max(coalesce(newest, ?2), ?2) WHERE id = ?1";
-                transaction.prepare_cached(sql)?.execute([dataset, segment.newest.0])?;
-            }
-            upsert_channels(&transaction, dataset, channels)?;
-        }
-        transaction.commit()?;
-        Ok(drop)
-    }
-
     /// A dataset's live segments in order of sequence.
     pub(super) fn segments(&self, dataset: i64) -> Result<Vec<Segment>, StateError> {
         self.select_segments(dataset, Timestamp(i64::MIN), Timestamp(i64::MAX))
@@ -246,43 +210,6 @@ impl Ledger {
             })
         })?;
         Ok(segments.collect::<Result<_, _>>()?)
-    }
-
-    /// Lets some segments go and puts another in their place, as one durable transaction. The rows that are not in
-    /// it go on the books: `superseded` by a later row for the same time, `retired` by age.
-    pub(super) fn replace(
-        &mut self,
-        dataset: i64,
-        gone: &[Segment],
-        by: Option<&Segment>,
-        superseded: u64,
-        retired: u64,
-    ) -> Result<(), StateError> {
-        let transaction = self.connection.transaction()?;
-        for segment in gone {
-            let mut delete = transaction.prepare_cached("DELETE FROM segments WHERE sequence = ?1")?;
-            delete.execute([segment.sequence])?;
-        }
-        if let Some(segment) = by {
-            insert_segment(&transaction, dataset, segment)?;
-        }
-        add_total(&transaction, dataset, "rows_superseded", "", superseded)?;
-        add_total(&transaction, dataset, "rows_retired", "", retired)?;
-        Ok(transaction.commit()?)
-    }
-
-    /// Keeps a segment out of merges from now on.
-    pub(super) fn set_aside(&self, segment: &Segment) -> Result<(), StateError> {
-        let sql = "UPDATE segments SET level = ?2 WHERE sequence = ?1";
-        self.connection.execute(sql, params![segment.sequence, FINAL_LEVEL])?;
-        Ok(())
-    }
-
-    /// Forgets channels whose newest row is older than this.
-    pub(super) fn forget_channels(&self, dataset: i64, before: Timestamp) -> Result<(), StateError> {
-        let sql = "DELETE FROM channels WHERE dataset = ?1 AND newest < ?2";
-        self.connection.execute(sql, [dataset, before.0])?;
-        Ok(())
     }
 
     /// The sums over the ledger, by dataset.
@@ -318,113 +245,6 @@ fn counter_of<'a>(totals: &'a mut DropTotals, counter: &str, reason: &str) -> Re
             return Err(StateError::BadLedger { detail });
         }
     })
-}
-
-fn insert_drop(
-    transaction: &Transaction<'_>,
-    drop: i64,
-    dataset: i64,
-    meta: &DropMeta<Option<ContentKey>>,
-    account: &RowAccount,
-    ending: &Ending<'_>,
-) -> Result<(), StateError> {
-    let (outcome, of, rejected) = match ending {
-        Ending::Committed { .. } => ("committed", None, None),
-        Ending::Duplicate { of } => ("duplicate", Some(of), None),
-        Ending::Rejected(rejected) => ("rejected", None, Some(rejected)),
-    };
-    let sql = "INSERT INTO drops VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-    transaction.prepare_cached(sql)?.execute(params![
-        drop,
-        dataset,
-        outcome,
-        meta.key.as_ref().map(|key| &key.0[..]),
-        path_value(&meta.path),
-        meta.fingerprint.to_string(),
-        signed(meta.bytes),
-        meta.received.0,
-        of,
-        rejected.map(|rejected| rejected.reason.label()),
-        rejected.map(|rejected| &rejected.detail),
-        signed(account.seen),
-        signed(account.committed),
-        signed(account.duplicate),
-        signed(account.rejected_total()),
-        signed(account.missing),
-    ])?;
-    let mut insert = transaction.prepare_cached("INSERT INTO refused_rows VALUES (?1, ?2, ?3)")?;
-    for (reason, rows) in account.rejected.iter().filter(|(_, rows)| **rows > 0) {
-        insert.execute(params![drop, reason.label(), signed(*rows)])?;
-    }
-    Ok(())
-}
-
-fn add_to_totals(
-    transaction: &Transaction<'_>,
-    dataset: i64,
-    account: &RowAccount,
-    ending: &Ending<'_>,
-) -> Result<(), StateError> {
-    let add = |counter, reason, value| add_total(transaction, dataset, counter, reason, value);
-    match ending {
-        Ending::Committed { .. } => add("drops_committed", "", 1)?,
-        Ending::Duplicate { .. } => add("drops_duplicate", "", 1)?,
-        Ending::Rejected(rejected) => add("drops_rejected", rejected.reason.label(), 1)?,
-    }
-    add("rows_seen", "", account.seen)?;
-    add("rows_committed", "", account.committed)?;
-    add("rows_duplicate", "", account.duplicate)?;
-    add("rows_missing", "", account.missing)?;
-    for (reason, rows) in &account.rejected {
-        add("rows_rejected", reason.label(), *rows)?;
-    }
-    Ok(())
-}
-
-fn add_total(
-    transaction: &Transaction<'_>,
-    dataset: i64,
-    counter: &str,
-    reason: &str,
-    value: u64,
-) -> Result<(), StateError> {
-    if value > 0 {
-        let sql = "INSERT INTO totals VALUES (?1, ?2, ?3, ?4)
-                   ON CONFLICT DO UPDATE SET value = value + excluded.value";
-        transaction
-            .prepare_cached(sql)?
-            .execute(params![dataset, counter, reason, signed(value)])?;
-    }
-    Ok(())
-}
-
-fn insert_segment(transaction: &Transaction<'_>, dataset: i64, segment: &Segment) -> Result<(), StateError> {
-    let sql = "INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    transaction.prepare_cached(sql)?.execute(params![
-        segment.sequence,
-        dataset,
-        segment.level,
-        segment.file,
-        signed(segment.rows),
-        signed(segment.bytes),
-        segment.oldest.0,
-        segment.newest.0,
-        &segment.hash[..],
-    ])?;
-    Ok(())
-}
-
-fn upsert_channels(
-    transaction: &Transaction<'_>,
-    dataset: i64,
-    channels: &[(ChannelName, Timestamp)],
-) -> Result<(), StateError> {
-    let sql = "INSERT INTO channels VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET newest = excluded.newest";
-    let mut upsert = transaction.prepare_cached(sql)?;
-    for (name, newest) in channels {
-        upsert.execute(params![dataset, &**name, newest.0])?;
-    }
-    Ok(())
 }
 
 fn schema_version(connection: &Connection, path: &Path) -> Result<i64, StateError> {
@@ -473,11 +293,6 @@ fn path_value(path: &Path) -> Value {
         Some(text) => Value::Text(text.to_owned()),
         None => Value::Blob(name.as_bytes().to_owned()),
     }
-}
-
-/// SQLite counts in 63 bits; no count of rows or bytes reaches that.
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -95,7 +95,7 @@ fn cooked_books_are_found() {
             "the totals say",
         ),
         (
-            "UPDATE totals SET value = value + 1 WHERE counter = 'rows_superseded'",
+            "INSERT INTO totals VALUES (1, 'rows_superseded', '', 3)",
             "in segments + 3 superseded",
         ),
         (

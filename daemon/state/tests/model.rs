@@ -61,7 +61,7 @@ fn kept(history: History, cutoff: i64) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_life_of_a_store_equals_a_map(turns in vec(turn(), 1..120)) {
