@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::error::StateError;
 use super::ledger::{Dataset, Ending};
-use super::segments::{self, Row, Rows, Window};
+use super::segments::{self, Row, Rows, Segment, Window};
 use super::{CommitRules, Committed, DropMeta, Store};
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::series_drop::{ChannelRows, SeriesDrop};
@@ -37,16 +37,10 @@ impl Store {
         let folder = self.folder(&meta.dataset);
 
         let cutoff = cutoff(dataset.newest, rules.retention);
-        refuse(
-            &mut account,
-            RowReason::TooOld,
-            rows.retain(|_, time, _| time >= cutoff),
-        );
-        refuse(
-            &mut account,
-            RowReason::TooManyChannels,
-            refuse_channels(dataset, &mut rows, rules.max_channels),
-        );
+        let too_old = rows.retain(|_, time, _| time >= cutoff);
+        let too_many = refuse_channels(dataset, &mut rows, rules.max_channels);
+        refuse(&mut account, RowReason::TooOld, too_old);
+        refuse(&mut account, RowReason::TooManyChannels, too_many);
         account.duplicate += self.remove_known(dataset, &folder, &mut rows)?;
         account.committed = rows.rows();
         check_books(&meta.path, &account, rows.rows())?;
@@ -81,24 +75,34 @@ impl Store {
         };
         let mut held = Held::new(rows);
         for segment in self.ledger.overlapping(dataset.id, &window)? {
-            if !self.verified.borrow().contains(&segment.hash) {
-                match segments::verify(folder, &segment) {
-                    Ok(()) => self.verified.borrow_mut().insert(segment.hash),
-                    // Its rows are lost, and so not known: whoever brings them again heals the history.
-                    Err(error @ StateError::Damaged { .. }) => {
-                        warn!(%error, "a damaged segment is left out");
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
+            if !self.is_sound(folder, &segment)? {
+                continue;
             }
             for row in Rows::open(folder.join(&segment.file), Some(&window))? {
                 held.note(&row?); // in order of sequence: the last one noted is the one that counts
             }
         }
-        let values = held.values;
-        let mut held = values.into_iter();
+        let mut held = held.values.into_iter();
         Ok(rows.retain(|_, _, value| held.next().flatten() != Some(value.to_bits())))
+    }
+
+    /// Whether a segment is what was written; asked of the disk once in the life of the process. The rows of a
+    /// damaged one are lost, and so not known: whoever brings them again heals the history.
+    fn is_sound(&self, folder: &Path, segment: &Segment) -> Result<bool, StateError> {
+        if self.verified.borrow().contains(&segment.hash) {
+            return Ok(true);
+        }
+        match segments::verify(folder, segment) {
+            Ok(()) => {
+                self.verified.borrow_mut().insert(segment.hash);
+                Ok(true)
+            }
+            Err(error @ StateError::Damaged { .. }) => {
+                warn!(%error, "a damaged segment is left out");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

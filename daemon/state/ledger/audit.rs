@@ -67,9 +67,8 @@ impl Ledger {
         totals.rows = self
             .connection
             .query_row(sql, [dataset], |row| super::account(row, 0))?;
-        let sql =
-            "SELECT refused_rows.reason, sum(rows) FROM refused_rows JOIN drops ON id = drop_id WHERE dataset = ?1
-                   GROUP BY refused_rows.reason";
+        let sql = "SELECT refused_rows.reason, sum(rows) FROM refused_rows JOIN drops ON id = drop_id
+                   WHERE dataset = ?1 GROUP BY refused_rows.reason";
         let mut query = self.connection.prepare(sql)?;
         let mut rows = query.query([dataset])?;
         while let Some(row) = rows.next()? {
