@@ -94,6 +94,11 @@ impl ChannelRows {
         self.times.iter().copied().zip(self.values.iter().copied())
     }
 
+    /// Strictly ascending.
+    pub fn times(&self) -> &[Timestamp] {
+        &self.times
+    }
+
     /// Number of rows, at least one.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {

@@ -1,0 +1,266 @@
+//! What survives a restart: a ledger of every file, and the rows of all drops in immutable segments.
+//!
+//! One [`Store`] writes; it has the state folder to itself. A drop's segment is flushed and renamed before the one
+//! SQLite transaction that makes it count, so every point at which the process can die means "do it again" or "it
+//! was done". The room knows nothing of incoming folders and of what becomes of a file after its commit, and keeps
+//! no window of its own: [`Store::recover`] hands the rows to whoever needs them.
+//!
+//! ```text
+//! state_dir/lock                                  held while a daemon runs
+//! state_dir/ledger.sqlite                         what became of every file, which segments live, the sums
+//! state_dir/segments/<dataset>/<seq>-<level>-<hash>.parquet
+//! state_dir/spool/                                private copies of claimed files; emptied at a start
+//! ```
+//!
+//! The books: every ledger row has `seen = committed + duplicate + rejected`, and for each dataset the committed
+//! rows of all drops are those in live segments, plus those superseded by a later row, plus those retired by age.
+
+mod commit;
+mod compaction;
+mod durable;
+mod error;
+mod fsck;
+mod ledger;
+mod lock;
+mod recovery;
+mod segments;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forecastd_config::DatasetName;
+use forecastd_models::Timestamp;
+use serde::Serialize;
+
+pub use compaction::Maintenance;
+pub use error::StateError;
+pub use fsck::{DatasetReport, FsckReport, fsck};
+pub use recovery::Recovery;
+
+use crate::message::account::RowAccount;
+use crate::message::content_key::ContentKey;
+use crate::message::landed_file::Fingerprint;
+use crate::message::rejected::{RejectReason, Rejected};
+use crate::message::series_drop::SeriesDrop;
+use durable::Disk;
+use ledger::{Dataset, Ending, Ledger};
+
+/// The state folder's one writer.
+#[derive(Debug)]
+pub struct Store {
+    state_dir: PathBuf,
+    disk: Disk,
+    ledger: Ledger,
+    datasets: BTreeMap<DatasetName, Dataset>,
+    cleaned: Vec<PathBuf>,
+    /// Hashes of segments that were read back whole in this process: a probe need not hash them again.
+    verified: RefCell<HashSet<[u8; 32]>>,
+    /// Held until the store goes away.
+    _lock: File,
+}
+
+/// A file as the ledger enters it. A refused file may have no key: it was never read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropMeta<K = ContentKey> {
+    /// Whose folder it lay in.
+    pub dataset: DatasetName,
+    /// Its content.
+    pub key: K,
+    /// As it was when it was claimed.
+    pub fingerprint: Fingerprint,
+    /// Where it lay.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was claimed.
+    pub received: Timestamp,
+}
+
+/// What the ledger knows of a file before it is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Nothing, or that this content was rejected: decode it.
+    New,
+    /// This very file was committed, or found a duplicate: only its post-action is owed.
+    Finished,
+    /// Another file brought the same content: nothing to decode.
+    CommittedBefore {
+        /// The ledger's number of that drop.
+        drop: i64,
+        /// What to book for this file: the rows that were committed then are duplicates now.
+        account: RowAccount,
+    },
+}
+
+/// What a dataset's configuration has to say about a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitRules {
+    /// Rows older than this, behind the dataset's newest committed row, are refused.
+    pub retention: Duration,
+    /// Channels that the dataset may have.
+    pub max_channels: usize,
+}
+
+/// A drop whose rows are durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    /// The ledger's number of it.
+    pub drop: i64,
+    /// Where its rows went.
+    pub account: RowAccount,
+    /// The rows that are new to the history, or change it.
+    pub fresh: SeriesDrop,
+}
+
+/// Sums over a dataset's ledger, for counters that go on after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DropTotals {
+    /// Files whose rows were committed.
+    pub drops_committed: u64,
+    /// Files whose content had been committed before.
+    pub drops_duplicate: u64,
+    /// Files refused, by reason.
+    pub drops_rejected: BTreeMap<RejectReason, u64>,
+    /// Where all rows went.
+    pub rows: RowAccount,
+    /// Committed rows that a later row for the same time has replaced on disk.
+    pub rows_superseded: u64,
+    /// Committed rows that have left the disk by age.
+    pub rows_retired: u64,
+}
+
+impl Store {
+    /// Takes a state folder: makes what is missing, locks out a second daemon, brings the ledger up to date, and
+    /// removes what a crash left behind.
+    pub fn open(state_dir: &Path) -> Result<Self, StateError> {
+        Self::open_on(state_dir, Disk::new())
+    }
+
+    fn open_on(state_dir: &Path, disk: Disk) -> Result<Self, StateError> {
+        fs::create_dir_all(state_dir).map_err(StateError::io("make the folder", state_dir))?;
+        let lock = lock::lock(&state_dir.join("lock"))?;
+        let ledger_path = state_dir.join("ledger.sqlite");
+        let segments = state_dir.join("segments");
+        if !ledger_path.exists() && recovery::holds_segments(&segments)? {
+            let path = state_dir.to_owned();
+            return Err(StateError::LedgerMissing { path });
+        }
+        disk.make_folder(&segments)?;
+        disk.make_folder(&state_dir.join("spool"))?;
+        let ledger = Ledger::open(&ledger_path, disk.syncs())?;
+        disk.flush_folder(state_dir)?;
+        let mut store = Self {
+            state_dir: state_dir.to_owned(),
+            datasets: ledger.datasets()?,
+            disk,
+            ledger,
+            cleaned: Vec::new(),
+            verified: RefCell::default(),
+            _lock: lock,
+        };
+        store.cleaned = store.clean()?;
+        Ok(store)
+    }
+
+    /// What a crash had left behind and [`open`](Self::open) removed: segments without a commit, temporary files,
+    /// spool copies.
+    pub fn cleaned(&self) -> &[PathBuf] {
+        &self.cleaned
+    }
+
+    /// Where intake keeps its private copies.
+    pub fn spool(&self) -> PathBuf {
+        self.state_dir.join("spool")
+    }
+
+    /// What the ledger knows of a file.
+    pub fn lookup(
+        &self,
+        dataset: &DatasetName,
+        key: &ContentKey,
+        fingerprint: &Fingerprint,
+        path: &Path,
+    ) -> Result<Lookup, StateError> {
+        let Some(dataset) = self.datasets.get(dataset) else {
+            return Ok(Lookup::New);
+        };
+        if self.ledger.is_finished(dataset.id, key, fingerprint, path)? {
+            return Ok(Lookup::Finished);
+        }
+        let Some((drop, mut account)) = self.ledger.committed(dataset.id, key)? else {
+            return Ok(Lookup::New);
+        };
+        account.duplicate += std::mem::take(&mut account.committed);
+        Ok(Lookup::CommittedBefore { drop, account })
+    }
+
+    /// Enters a file that brought the content of the drop `of` again; `account` is the one that
+    /// [`lookup`](Self::lookup) gave.
+    pub fn record_duplicate(&mut self, meta: &DropMeta, of: i64, account: &RowAccount) -> Result<(), StateError> {
+        let dataset = self.enter_dataset(&meta.dataset)?;
+        commit::check_books(&meta.path, account, 0)?;
+        self.ledger
+            .record(dataset, &meta.clone().keyed(), account, &Ending::Duplicate { of })?;
+        Ok(())
+    }
+
+    /// Enters a refused file. The same file refused again for the same reason is not counted again: it only waits
+    /// for its way into quarantine.
+    pub fn record_rejection(
+        &mut self,
+        meta: &DropMeta<Option<ContentKey>>,
+        rejected: &Rejected,
+    ) -> Result<(), StateError> {
+        let dataset = self.enter_dataset(&meta.dataset)?;
+        if !self.ledger.is_rejected(dataset, meta, rejected.reason)? {
+            let no_rows = RowAccount::default();
+            self.ledger
+                .record(dataset, meta, &no_rows, &Ending::Rejected(rejected))?;
+        }
+        Ok(())
+    }
+
+    /// The dataset's newest committed row.
+    pub fn newest(&self, dataset: &str) -> Option<Timestamp> {
+        self.datasets.get(dataset)?.newest
+    }
+
+    /// Sums over all that was ever taken in, for each dataset that the state knows.
+    pub fn totals(&self) -> Result<BTreeMap<DatasetName, DropTotals>, StateError> {
+        self.ledger.totals()
+    }
+
+    /// The ledger's number of a dataset, which gets its entry and its folder with its first file.
+    fn enter_dataset(&mut self, name: &DatasetName) -> Result<i64, StateError> {
+        if let Some(dataset) = self.datasets.get(name) {
+            return Ok(dataset.id);
+        }
+        self.disk.make_folder(&self.folder(name))?;
+        let dataset = self.ledger.add_dataset(name)?;
+        let id = dataset.id;
+        self.datasets.insert(DatasetName::clone(name), dataset);
+        Ok(id)
+    }
+
+    fn folder(&self, dataset: &str) -> PathBuf {
+        self.state_dir.join("segments").join(dataset)
+    }
+}
+
+impl DropMeta {
+    fn keyed(self) -> DropMeta<Option<ContentKey>> {
+        DropMeta {
+            dataset: self.dataset,
+            key: Some(self.key),
+            fingerprint: self.fingerprint,
+            path: self.path,
+            bytes: self.bytes,
+            received: self.received,
+        }
+    }
+}
