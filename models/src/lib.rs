@@ -7,9 +7,11 @@
 pub mod auto_ar;
 pub mod fit;
 pub mod forecast;
+pub mod frame;
 pub mod gaps;
 pub mod series;
 pub mod time;
+pub mod torch_job;
 
 pub use auto_ar::{Fallback, FittedAr};
 pub use fit::{ChannelFit, FitFailure, FitSpec};
