@@ -4,3 +4,4 @@
 //! messages, configuration and models, never another room. `app` knows them all. See `ARCHITECTURE.md`.
 
 pub mod message;
+pub mod work;
