@@ -2,7 +2,11 @@
 //!
 //! `cargo bench --bench service`. With `--test` each part runs once on a small input, so that it cannot rot.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench reports by printing and fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench reports by printing and fails by panicking"
+)]
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, reason = "the stories use more of it")]
@@ -27,9 +31,21 @@ struct Size {
 fn main() {
     let test = std::env::args().any(|argument| argument == "--test");
     let size = if test {
-        Size { channels: 20, points: 600, watched: Duration::from_secs(1), repeats: 1, drops: 10 }
+        Size {
+            channels: 20,
+            points: 600,
+            watched: Duration::from_secs(1),
+            repeats: 1,
+            drops: 10,
+        }
     } else {
-        Size { channels: 1000, points: 8192, watched: Duration::from_secs(60), repeats: 5, drops: 500 }
+        Size {
+            channels: 1000,
+            points: 8192,
+            watched: Duration::from_secs(60),
+            repeats: 5,
+            drops: 500,
+        }
     };
     idle(&size);
     drop_to_endpoint(&size);
@@ -43,7 +59,9 @@ fn idle(size: &Size) {
     let started = Instant::now();
     for (part, first) in (0..size.channels).step_by(100).enumerate() {
         let mut rows = Vec::new();
-        let names: Vec<String> = (first..(first + 100).min(size.channels)).map(|i| format!("channel_{i:04}")).collect();
+        let names: Vec<String> = (first..(first + 100).min(size.channels))
+            .map(|i| format!("channel_{i:04}"))
+            .collect();
         for (number, name) in names.iter().enumerate() {
             let value = |i: i64| ((i + number as i64) % 24) as f64 + ((i * 7919 + first as i64) % 101) as f64 / 50.0;
             rows.extend((0..size.points).map(|i| (i, name.as_str(), value(i))));
@@ -109,13 +127,20 @@ fn small_drops(size: &Size) {
     let environment = Environment::with_series("{ time: time }");
     for drop in 0..size.drops as i64 {
         let hours = drop * 10..(drop + 1) * 10;
-        environment.drop_bytes(&format!("{drop:06}.parquet"), &wide(hours, &[("x", &|i| (i % 24) as f64)]));
+        environment.drop_bytes(
+            &format!("{drop:06}.parquet"),
+            &wide(hours, &[("x", &|i| (i % 24) as f64)]),
+        );
     }
     let daemon = environment.start();
     let started = Instant::now();
     daemon.after_drops(size.drops as u64);
     let elapsed = started.elapsed().as_secs_f64();
-    println!("small drops: {} of 10 rows in {elapsed:.2} s, {:.0} a second", size.drops, size.drops as f64 / elapsed);
+    println!(
+        "small drops: {} of 10 rows in {elapsed:.2} s, {:.0} a second",
+        size.drops,
+        size.drops as f64 / elapsed
+    );
 }
 
 fn cpu_seconds(pid: u32) -> f64 {

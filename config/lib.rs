@@ -100,5 +100,5 @@ impl Config {
 ///
 /// A sentence that quotes the text and says what to write.
 pub fn parse_frequency(text: &str) -> Result<forecastd_models::Frequency, String> {
-    unit::frequency(text).map_err(|complaint| complaint.to_string())
+    unit::frequency(text).map_err(|complaint| complaint.at("").to_string())
 }

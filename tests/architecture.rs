@@ -34,7 +34,8 @@ fn names(text: &str, path: &str) -> bool {
     let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
     let prefixes = [' ', '(', '<', '&', '{', ',', '[', '!'];
     code.into_iter().any(|line| {
-        line.match_indices(path).any(|(at, _)| at == 0 || line[..at].ends_with(prefixes))
+        line.match_indices(path)
+            .any(|(at, _)| at == 0 || line[..at].ends_with(prefixes))
     })
 }
 
@@ -45,23 +46,45 @@ fn nobody_names(paths: &[&str], folders: &[&str], but: &[&str]) {
         if but.iter().any(|allowed| file.starts_with(allowed)) {
             continue;
         }
-        found.extend(paths.iter().filter(|path| names(&text, path)).map(|path| format!("{} names {path}", file.display())));
+        found.extend(
+            paths
+                .iter()
+                .filter(|path| names(&text, path))
+                .map(|path| format!("{} names {path}", file.display())),
+        );
     }
     assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
 fn models_know_no_io_no_clock_and_no_threads() {
-    let banned = ["tokio::", "arrow::", "parquet::", "tch::", "std::fs", "std::net", "std::thread", "std::time", "std::env"];
+    let banned = [
+        "tokio::",
+        "arrow::",
+        "parquet::",
+        "tch::",
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::time",
+        "std::env",
+    ];
     nobody_names(&banned, &["models/src"], &[]);
 }
 
 #[test]
 fn only_the_child_names_libtorch_and_the_daemon_does_not_depend_on_it() {
-    nobody_names(&["tch::", "forecastd_torch::"], &["daemon", "config", "models/src"], &[]);
+    nobody_names(
+        &["tch::", "forecastd_torch::"],
+        &["daemon", "config", "models/src"],
+        &[],
+    );
     for manifest in ["Cargo.toml", "config/Cargo.toml", "models/Cargo.toml"] {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
-        assert!(!text.contains("tch") && !text.contains("path = \"models/torch\""), "{manifest}");
+        assert!(
+            !text.contains("tch") && !text.contains("path = \"models/torch\""),
+            "{manifest}"
+        );
     }
     nobody_names(&["tokio::", "arrow::", "parquet::"], &["models/torch/src"], &[]);
 }
@@ -77,15 +100,33 @@ fn no_room_knows_another() {
 
 #[test]
 fn the_planner_touches_nothing_and_asks_no_clock() {
-    let banned = ["std::fs", "std::thread", "std::net", "std::sync::mpsc", "tokio::", "SystemTime", "Instant", "tracing::"];
+    let banned = [
+        "std::fs",
+        "std::thread",
+        "std::net",
+        "std::sync::mpsc",
+        "tokio::",
+        "SystemTime",
+        "Instant",
+        "tracing::",
+    ];
     nobody_names(&banned, &["daemon/planner"], &[]);
 }
 
 #[test]
 fn each_foreign_library_is_named_in_its_own_room_only() {
-    let outside = ["daemon/intake", "daemon/state", "daemon/publish/forecast_writer", "daemon/cli/demo/feeder.rs"];
+    let outside = [
+        "daemon/intake",
+        "daemon/state",
+        "daemon/publish/forecast_writer",
+        "daemon/cli/demo/feeder.rs",
+    ];
     nobody_names(&["arrow::", "parquet::"], &["daemon", "config", "models/src"], &outside);
-    nobody_names(&["prometheus::"], &["daemon"], &["daemon/publish/metrics", "daemon/publish/exposition"]);
+    nobody_names(
+        &["prometheus::"],
+        &["daemon"],
+        &["daemon/publish/metrics", "daemon/publish/exposition"],
+    );
     nobody_names(&["notify::"], &["daemon"], &["daemon/intake/watch"]);
     nobody_names(&["rusqlite::"], &["daemon"], &["daemon/state"]);
     nobody_names(&["axum::"], &["daemon"], &["daemon/publish/http"]);
@@ -95,12 +136,20 @@ fn each_foreign_library_is_named_in_its_own_room_only() {
 
 #[test]
 fn only_the_clock_asks_for_the_time_of_day() {
-    nobody_names(&["SystemTime::now", "Timestamp::now"], &["daemon"], &["daemon/service/clock.rs", "daemon/cli/demo"]);
+    nobody_names(
+        &["SystemTime::now", "Timestamp::now"],
+        &["daemon"],
+        &["daemon/service/clock.rs", "daemon/cli/demo"],
+    );
 }
 
 #[test]
 fn the_configuration_never_opens_what_it_names() {
-    nobody_names(&["std::fs", "std::env", "std::net::TcpListener"], &["config"], &["config/tests"]);
+    nobody_names(
+        &["std::fs", "std::env", "std::net::TcpListener"],
+        &["config"],
+        &["config/tests"],
+    );
 }
 
 #[test]

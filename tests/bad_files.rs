@@ -24,10 +24,20 @@ fn every_bad_file_ends_in_quarantine_with_its_reason_and_the_service_stays_up() 
     environment.drop_bytes("truncated.parquet", &bytes[..bytes.len() / 2]);
     environment.drop_bytes("text.parquet", b"time,x\n2026-01-01,1\n");
     environment.drop_bytes("flipped.parquet", &flipped);
-    environment.drop_bytes("schema.parquet", &wide(0..9, &[("x", &|_| 0.0)]).into_iter().collect::<Vec<_>>());
+    environment.drop_bytes(
+        "schema.parquet",
+        &wide(0..9, &[("x", &|_| 0.0)]).into_iter().collect::<Vec<_>>(),
+    );
     fs::write(environment.path("secret.parquet"), &bytes).unwrap();
     std::os::unix::fs::symlink(environment.path("secret.parquet"), environment.incoming("link.parquet")).unwrap();
-    mknodat(CWD, environment.incoming("fifo.parquet"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    mknodat(
+        CWD,
+        environment.incoming("fifo.parquet"),
+        FileType::Fifo,
+        Mode::RUSR | Mode::WUSR,
+        0,
+    )
+    .unwrap();
     fs::hard_link(environment.path("secret.parquet"), environment.incoming("hard.parquet")).unwrap();
     fs::write(environment.incoming("notes.txt"), "not a drop by its name").unwrap();
     fs::create_dir(environment.incoming("folder.parquet")).unwrap();
@@ -46,14 +56,29 @@ fn every_bad_file_ends_in_quarantine_with_its_reason_and_the_service_stays_up() 
     .map(|(name, reason)| (name.to_owned(), reason.to_owned()));
     assert_eq!(environment.quarantined(), expected);
     for (_, reason) in &expected {
-        assert!(page.get("forecastd_drops_rejected_total", &[("dataset", "d"), ("reason", reason)]).unwrap() > 0.0);
+        assert!(
+            page.get(
+                "forecastd_drops_rejected_total",
+                &[("dataset", "d"), ("reason", reason)]
+            )
+            .unwrap()
+                > 0.0
+        );
     }
     for (name, reason) in &expected {
         let log = daemon.log();
-        assert!(log.lines().any(|line| line.contains(name.as_str()) && line.contains(reason.as_str())), "{name}\n{log}");
+        assert!(
+            log.lines()
+                .any(|line| line.contains(name.as_str()) && line.contains(reason.as_str())),
+            "{name}\n{log}"
+        );
     }
     assert_eq!(page.sum("forecastd_files_ignored"), 2.0);
-    assert_eq!(fs::read(environment.path("secret.parquet")).unwrap(), bytes, "a link's target is not touched");
+    assert_eq!(
+        fs::read(environment.path("secret.parquet")).unwrap(),
+        bytes,
+        "a link's target is not touched"
+    );
 
     environment.drop_bytes("good.parquet", &good(9..60));
     let page = daemon.after_drops(9);
@@ -68,15 +93,25 @@ fn a_wrong_schema_is_told_with_the_column_and_accepted_once_the_configuration_is
     let daemon = environment.start();
     environment.drop_bytes("a.parquet", &good(0..50));
     daemon.after_drops(1);
-    assert_eq!(environment.quarantined(), [("a.parquet".to_owned(), "schema".to_owned())]);
+    assert_eq!(
+        environment.quarantined(),
+        [("a.parquet".to_owned(), "schema".to_owned())]
+    );
     let log = daemon.log();
     assert!(log.contains("`when`") && log.contains("time"), "{log}");
 
     let series = Environment::dataset("d", "{ time: time }", "forecast: { horizon: 3 }");
     environment.configure(&series);
     daemon.signal(rustix::process::Signal::HUP);
-    wait_for("the reload", || daemon.log().contains("configuration reloaded").then_some(()));
-    let folder = fs::read_dir(environment.path("incoming/d/quarantine")).unwrap().next().unwrap().unwrap().path();
+    wait_for("the reload", || {
+        daemon.log().contains("configuration reloaded").then_some(())
+    });
+    let folder = fs::read_dir(environment.path("incoming/d/quarantine"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     fs::rename(folder.join("a.parquet"), environment.incoming("a.parquet")).unwrap();
     assert_eq!(daemon.after_drops(2).rows(), (50, 50, 0, 0));
     drop(daemon);
@@ -89,12 +124,21 @@ fn a_file_that_is_written_for_ten_seconds_is_taken_once_it_is_whole() {
     let daemon = environment.start();
     let bytes = good(0..4000);
     let started = Instant::now();
-    let mut file = OpenOptions::new().create(true).append(true).open(environment.incoming("slow.parquet")).unwrap();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(environment.incoming("slow.parquet"))
+        .unwrap();
     for (number, piece) in bytes.chunks(bytes.len().div_ceil(40)).enumerate() {
         std::thread::sleep(Duration::from_millis(250 * (number as u64 + 1)).saturating_sub(started.elapsed()));
         file.write_all(piece).unwrap();
         if number < 39 {
-            assert_eq!(daemon.scrape().sum("forecastd_drops_total"), 0.0, "after {:?}", started.elapsed());
+            assert_eq!(
+                daemon.scrape().sum("forecastd_drops_total"),
+                0.0,
+                "after {:?}",
+                started.elapsed()
+            );
         }
     }
     drop(file);
@@ -157,7 +201,9 @@ fn a_folder_that_cannot_be_listed_is_told_and_picked_up_when_it_comes_back() {
     fs::create_dir_all(environment.path("incoming")).unwrap();
     File::create(environment.path("incoming/d")).unwrap();
     let daemon = environment.start();
-    wait_for("the complaint", || daemon.log().contains("cannot be listed").then_some(()));
+    wait_for("the complaint", || {
+        daemon.log().contains("cannot be listed").then_some(())
+    });
     assert_eq!(daemon.get("/-/healthy").0, 200);
     fs::remove_file(environment.path("incoming/d")).unwrap();
     environment.drop_bytes("a.parquet", &good(0..30));

@@ -17,7 +17,8 @@ impl Prometheus {
         let port = tools::free_port();
         let config = environment.path("prometheus.yml");
         let target = daemon.address();
-        let jobs = format!("scrape_configs: [{{ job_name: forecastd, static_configs: [{{ targets: ['{target}'] }}] }}]");
+        let jobs =
+            format!("scrape_configs: [{{ job_name: forecastd, static_configs: [{{ targets: ['{target}'] }}] }}]");
         fs::write(&config, format!("global: {{ scrape_interval: 1s }}\n{jobs}\n")).unwrap();
         let child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
@@ -34,7 +35,9 @@ impl Prometheus {
     fn query(&self, query: &str) -> Vec<serde_json::Value> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let path = format!("/api/v1/query?query={encoded}");
-        let Ok((200, body)) = try_get(([127, 0, 0, 1], self.port).into(), &path) else { return Vec::new() };
+        let Ok((200, body)) = try_get(([127, 0, 0, 1], self.port).into(), &path) else {
+            return Vec::new();
+        };
         let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
         answer["data"]["result"].as_array().cloned().unwrap_or_default()
     }
@@ -49,20 +52,29 @@ impl Drop for Prometheus {
 
 #[test]
 fn a_real_prometheus_scrapes_the_forecasts_and_answers_queries_on_them() {
-    let Some(file) = data("timeseries/ETTh1.parquet") else { return };
+    let Some(file) = data("timeseries/ETTh1.parquet") else {
+        return;
+    };
     let more = "forecast: { horizon: 96, steps: [1, 24, 96] }";
     let environment = Environment::with_datasets(&Environment::dataset("etth1", "{ time: date }", more));
     let daemon = environment.start();
     environment.drop_into("etth1", "ETTh1.parquet", &fs::read(file).unwrap());
     let page = daemon.scrape_until("21 forecasts", |page| page.count("forecastd_forecast") == 21);
-    let Some(prometheus) = Prometheus::scraping(&environment, &daemon) else { return };
+    let Some(prometheus) = Prometheus::scraping(&environment, &daemon) else {
+        return;
+    };
 
     let results = wait_for("Prometheus to have scraped", || {
         Some(prometheus.query(r#"forecastd_forecast{channel="OT",step="24"}"#)).filter(|results| !results.is_empty())
     });
-    let [result] = results.as_slice() else { panic!("{results:#?}") };
+    let [result] = results.as_slice() else {
+        panic!("{results:#?}")
+    };
     let value: f64 = result["value"][1].as_str().unwrap().parse().unwrap();
-    let shown = page.get("forecastd_forecast", &[("dataset", "etth1"), ("channel", "OT"), ("step", "24")]);
+    let shown = page.get(
+        "forecastd_forecast",
+        &[("dataset", "etth1"), ("channel", "OT"), ("step", "24")],
+    );
     assert_eq!(Some(value), shown);
     let up = prometheus.query("up");
     assert_eq!(up[0]["value"][1], "1", "the whole scrape succeeded");
@@ -73,8 +85,11 @@ fn a_real_prometheus_scrapes_the_forecasts_and_answers_queries_on_them() {
 
 #[test]
 fn promtool_has_nothing_to_say_about_a_page_with_everything_on_it() {
-    let Some(file) = data("timeseries/ETTh1.parquet") else { return };
-    let environment = Environment::with_datasets(&Environment::dataset("d", "{ time: date }", "forecast: { horizon: 3 }"));
+    let Some(file) = data("timeseries/ETTh1.parquet") else {
+        return;
+    };
+    let environment =
+        Environment::with_datasets(&Environment::dataset("d", "{ time: date }", "forecast: { horizon: 3 }"));
     let daemon = environment.start();
     environment.drop_bytes("a.parquet", &fs::read(file).unwrap());
     environment.drop_bytes("text.parquet", b"not parquet");

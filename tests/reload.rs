@@ -9,7 +9,9 @@ const FORECAST: &str = "forecast: { horizon: 12, steps: [1] }";
 fn reload(daemon: &Daemon) {
     let before = daemon.log().matches("configuration").count();
     daemon.signal(Signal::HUP);
-    wait_for("the reload", || (daemon.log().matches("configuration").count() > before).then_some(()));
+    wait_for("the reload", || {
+        (daemon.log().matches("configuration").count() > before).then_some(())
+    });
 }
 
 #[test]
@@ -29,7 +31,11 @@ fn a_bad_file_leaves_the_old_configuration_in_force_and_says_so() {
          series: { time: time }, forecast: { horizon: 3 } }\n",
     );
     reload(&daemon);
-    assert!(daemon.log().contains("state_dir cannot change") || daemon.log().contains("state_dir, "), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("state_dir cannot change") || daemon.log().contains("state_dir, "),
+        "{}",
+        daemon.log()
+    );
     assert_eq!(daemon.scrape().sum("forecastd_config_last_reload_successful"), 0.0);
 
     environment.configure(&Environment::dataset("d", "{ time: time }", FORECAST));
@@ -55,12 +61,22 @@ fn datasets_come_and_go_and_their_series_with_them() {
     environment.configure(&two);
     reload(&daemon);
     let page = daemon.scrape_until("one gone", |page| page.count("forecastd_forecast") == 1);
-    assert!(page.samples("forecastd_forecast").all(|(labels, _)| labels.contains("two")));
-    assert_eq!(page.samples("forecastd_rows_seen_total").filter(|(labels, _)| labels.contains("one")).count(), 0);
+    assert!(
+        page.samples("forecastd_forecast")
+            .all(|(labels, _)| labels.contains("two"))
+    );
+    assert_eq!(
+        page.samples("forecastd_rows_seen_total")
+            .filter(|(labels, _)| labels.contains("one"))
+            .count(),
+        0
+    );
 
     environment.configure(&format!("{one}{two}"));
     reload(&daemon);
-    daemon.scrape_until("one back from its segments", |page| page.count("forecastd_forecast") == 2);
+    daemon.scrape_until("one back from its segments", |page| {
+        page.count("forecastd_forecast") == 2
+    });
 }
 
 #[test]

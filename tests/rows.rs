@@ -81,7 +81,11 @@ fn a_late_file_fills_its_gap() {
     let before = daemon.at_rest().sum("forecastd_points_filled_total");
     environment.drop_bytes("next.parquet", &hours(200..201, |i| (i % 5) as f64));
     daemon.after_drops(4);
-    assert_eq!(daemon.at_rest().sum("forecastd_points_filled_total"), before, "no gap is left");
+    assert_eq!(
+        daemon.at_rest().sum("forecastd_points_filled_total"),
+        before,
+        "no gap is left"
+    );
 }
 
 #[test]
@@ -92,12 +96,19 @@ fn rows_from_the_future_and_from_before_the_retention_are_refused_one_by_one() {
     // 2026-01-01 is in the past of this test and the year 2096 is not yet here.
     environment.drop_bytes("a.parquet", &long(&[(24 * 60, "a", 1.0), (24 * 365 * 70, "a", 2.0)]));
     assert_eq!(daemon.after_drops(1).rows(), (2, 1, 0, 1));
-    environment.drop_bytes("b.parquet", &long(&[(0, "a", 1.0), (24 * 59, "a", 2.0), (24 * 59, "", 2.0)]));
+    environment.drop_bytes(
+        "b.parquet",
+        &long(&[(0, "a", 1.0), (24 * 59, "a", 2.0), (24 * 59, "", 2.0)]),
+    );
     let page = daemon.after_drops(2);
     assert_eq!(page.rows(), (5, 2, 0, 3));
     for reason in ["future", "too_old", "bad_channel"] {
         let labels = [("dataset", "d"), ("reason", reason)];
-        assert_eq!(page.get("forecastd_rows_rejected_total", &labels), Some(1.0), "{reason}");
+        assert_eq!(
+            page.get("forecastd_rows_rejected_total", &labels),
+            Some(1.0),
+            "{reason}"
+        );
     }
     drop(daemon);
     environment.fsck();
@@ -120,7 +131,11 @@ fn what_happens_to_a_drop_afterwards_is_as_configured() {
         environment.drop_bytes("b.parquet", &wide(30..31, &[("x", &|i| i as f64)]));
         assert_eq!(daemon.after_drops(2).rows(), (31, 31, 0, 0));
         daemon.signal(Signal::KILL);
-        assert_eq!(fs::read_dir(environment.path("state/spool")).unwrap().count(), 0, "nothing is left in the spool");
+        assert_eq!(
+            fs::read_dir(environment.path("state/spool")).unwrap().count(),
+            0,
+            "nothing is left in the spool"
+        );
     }
 }
 
@@ -128,7 +143,10 @@ fn what_happens_to_a_drop_afterwards_is_as_configured() {
 fn forecasts_are_back_after_a_kill_with_no_drop_seen_again() {
     let environment = Environment::with_series("{ time: time }");
     let daemon = environment.start();
-    environment.drop_bytes("a.parquet", &wide(0..500, &[("x", &|i| (i % 24) as f64 + (i * 31 % 7) as f64)]));
+    environment.drop_bytes(
+        "a.parquet",
+        &wide(0..500, &[("x", &|i| (i % 24) as f64 + (i * 31 % 7) as f64)]),
+    );
     let before = daemon.scrape_until("forecasts", |page| page.count("forecastd_forecast") == 2);
     daemon.kill();
     let daemon = environment.start();

@@ -22,7 +22,10 @@ impl Systemd {
     fn hear(&self, text: &str) -> String {
         let (mut heard, mut buffer) = (String::new(), [0; 4096]);
         loop {
-            let length = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("{text}: {error}; heard {heard:?}"));
+            let length = self
+                .0
+                .recv(&mut buffer)
+                .unwrap_or_else(|error| panic!("{text}: {error}; heard {heard:?}"));
             let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
             heard.push_str(&message);
             if message.contains(text) {
@@ -41,7 +44,10 @@ fn systemd_hears_of_readiness_reloads_the_watchdog_and_the_end() {
     systemd.hear("WATCHDOG=1");
     daemon.signal(Signal::HUP);
     let heard = systemd.hear("READY=1");
-    assert!(heard.contains("RELOADING=1") && heard.contains("MONOTONIC_USEC="), "{heard}");
+    assert!(
+        heard.contains("RELOADING=1") && heard.contains("MONOTONIC_USEC="),
+        "{heard}"
+    );
     assert!(daemon.stop().success());
     systemd.hear("STOPPING=1");
 }
@@ -64,7 +70,10 @@ fn a_second_daemon_on_the_same_state_is_refused() {
     let output = environment.run(&["run"]);
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains(&environment.path("state").display().to_string()), "{message}");
+    assert!(
+        message.contains(&environment.path("state").display().to_string()),
+        "{message}"
+    );
     assert!(message.contains(&daemon.pid().to_string()), "{message}");
 }
 
@@ -74,9 +83,14 @@ fn an_address_in_use_is_told_with_its_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let dataset = Environment::dataset("d", "{ time: time }", "forecast: { horizon: 3 }");
-    environment.write_config(&format!("state_dir: ./state\nhttp: {{ listen: \"{address}\" }}\ndatasets:\n{dataset}"));
+    environment.write_config(&format!(
+        "state_dir: ./state\nhttp: {{ listen: \"{address}\" }}\ndatasets:\n{dataset}"
+    ));
     let message = String::from_utf8_lossy(&environment.run(&["run"]).stderr).into_owned();
-    assert!(message.contains("http.listen") && message.contains(&address.to_string()), "{message}");
+    assert!(
+        message.contains("http.listen") && message.contains(&address.to_string()),
+        "{message}"
+    );
 }
 
 #[test]
@@ -85,7 +99,10 @@ fn a_stop_in_the_middle_of_work_loses_nothing() {
     let daemon = environment.start();
     for drop in 0..20 {
         let value = |i: i64| (i * 7919 % 101) as f64;
-        environment.drop_bytes(&format!("{drop:02}.parquet"), &wide(drop * 100..(drop + 1) * 100, &[("a", &value)]));
+        environment.drop_bytes(
+            &format!("{drop:02}.parquet"),
+            &wide(drop * 100..(drop + 1) * 100, &[("a", &value)]),
+        );
     }
     daemon.after_drops(3);
     assert!(daemon.stop().success());

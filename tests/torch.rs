@@ -5,7 +5,9 @@ use std::process::Command;
 use crate::support::{Environment, skip, wait_for};
 
 fn executable() -> Option<String> {
-    std::env::var("FORECASTD_TORCH").ok().or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
+    std::env::var("FORECASTD_TORCH")
+        .ok()
+        .or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
 }
 
 fn with_torch(executable: &str) -> Environment {
@@ -24,7 +26,10 @@ fn the_child_is_kept_up_and_a_killed_one_is_started_again() {
     let environment = with_torch(&executable);
     let daemon = environment.start();
     let page = daemon.scrape_until("the child", |page| page.sum("forecastd_torch_up") == 1.0);
-    assert!(page.samples("forecastd_torch_info").any(|(labels, _)| labels.contains("2.11.0")));
+    assert!(
+        page.samples("forecastd_torch_info")
+            .any(|(labels, _)| labels.contains("2.11.0"))
+    );
     let child = wait_for("the child's pid", || child_of(daemon.pid()));
     let pid = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -61,11 +66,17 @@ fn the_command_tells_device_and_version() {
     let output = crate::support::forecastd(&["torch", "--executable", &executable]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("2.11.0") && (said.contains("cpu") || said.contains("cuda")), "{said}");
+    assert!(
+        said.contains("2.11.0") && (said.contains("cpu") || said.contains("cuda")),
+        "{said}"
+    );
 }
 
 fn child_of(parent: u32) -> Option<i32> {
-    let output = Command::new("ps").args(["-o", "pid=,comm=", "--ppid", &parent.to_string()]).output().unwrap();
+    let output = Command::new("ps")
+        .args(["-o", "pid=,comm=", "--ppid", &parent.to_string()])
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find(|line| line.contains("forecastd-torch"))?;
     line.split_whitespace().next()?.parse().ok()

@@ -18,7 +18,9 @@ impl Random {
 }
 
 fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
+    std::env::var(variable)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap())
 }
 
 #[test]
@@ -36,7 +38,11 @@ fn torture() {
         let moment = Duration::from_millis(random.below(600));
         for _ in 0..1 + random.below(4) {
             // Mostly the next rows, sometimes an overlap that revises older ones.
-            let back = if random.below(3) == 0 { random.below(40) as i64 } else { 0 };
+            let back = if random.below(3) == 0 {
+                random.below(40) as i64
+            } else {
+                0
+            };
             let hours = (newest - back).max(0)..newest + 1 + random.below(60) as i64;
             let revision = drops as f64;
             let value = move |hour: i64| (hour % 24) as f64 + revision / 1024.0;
@@ -61,7 +67,11 @@ fn torture() {
     daemon.scrape_until("forecasts", |page| page.count("forecastd_forecast") == 2);
     assert!(daemon.stop().success());
     environment.fsck();
-    assert_eq!(history(&environment), truth, "the history is what the world was told, last word first");
+    assert_eq!(
+        history(&environment),
+        truth,
+        "the history is what the world was told, last word first"
+    );
     println!("{cycles} kills, {drops} drops, {rows} rows: nothing lost, nothing twice");
 }
 
@@ -69,9 +79,13 @@ fn torture() {
 fn history(environment: &Environment) -> BTreeMap<i64, f64> {
     let store = forecastd::state::Store::open(&environment.path("state")).unwrap();
     let mut rows = BTreeMap::new();
-    for drop in store.recover(&"d".into()).unwrap() {
+    for drop in store.recover("d").unwrap() {
         for (_, channel) in drop.unwrap().channels() {
-            rows.extend(channel.iter().map(|(time, value)| ((time.0 / 1_000_000 - 1_767_225_600_000) / 3_600_000, value)));
+            rows.extend(
+                channel
+                    .iter()
+                    .map(|(time, value)| ((time.0 / 1_000_000 - 1_767_225_600_000) / 3_600_000, value)),
+            );
         }
     }
     rows

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use forecastd_config::DatasetName;
+
 use crate::intake::watch::WatchEvent;
 use crate::message::torch_status::TorchStatus;
 use crate::planner::Event;
+use crate::publish::forecast_writer::ForecastFileError;
 
 /// An input of the main loop.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub(super) enum AppEvent {
     /// The libtorch child changed.
     Torch(TorchStatus),
     /// A forecast file was written, or not.
-    Written(Result<PathBuf, String>),
+    Written(DatasetName, Result<PathBuf, ForecastFileError>),
     /// The watchdog asks whether this loop turns.
     Pulse,
     /// Going on would risk data: stop with this error and recover from disk.

@@ -92,7 +92,10 @@ impl Ingest {
             Err(error @ ClaimError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
         };
         let meta = meta(file, claimed.key, claimed.bytes, now);
-        match self.store.lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)? {
+        match self
+            .store
+            .lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)?
+        {
             Lookup::New => self.decode_and_commit(file, dataset, claimed, &meta),
             Lookup::Finished => {
                 post_action(file, &dataset.after);
@@ -116,7 +119,10 @@ impl Ingest {
     ) -> Result<Outcome, Fault> {
         let ahead = i64::try_from(dataset.history.max_future.as_nanos()).unwrap_or(i64::MAX);
         let latest = meta.received.saturating_add(ahead);
-        let decoded = match self.decoder.decode(claimed.file, &dataset.columns, &dataset.limits, latest) {
+        let decoded = match self
+            .decoder
+            .decode(claimed.file, &dataset.columns, &dataset.limits, latest)
+        {
             Ok(decoded) => decoded,
             Err(DecodeError::Rejected(verdict)) => {
                 return self.reject(file, dataset, meta.received, Some(meta.key), verdict);
@@ -126,7 +132,10 @@ impl Ingest {
         let (rows, duplicates) = SeriesDrop::from_rows(decoded.rows);
         let mut account = decoded.account;
         account.duplicate += duplicates;
-        let rules = CommitRules { retention: dataset.history.retention, max_channels: dataset.limits.channels };
+        let rules = CommitRules {
+            retention: dataset.history.retention,
+            max_channels: dataset.limits.channels,
+        };
         let committed = self.store.commit(meta, rows, account, &rules)?;
         post_action(file, &dataset.after);
         self.maintain(dataset)?;
@@ -136,7 +145,10 @@ impl Ingest {
             committed = account.committed, duplicate = account.duplicate, rejected = account.rejected_total(),
             "drop committed"
         );
-        Ok(Outcome::Committed { account, fresh: committed.fresh })
+        Ok(Outcome::Committed {
+            account,
+            fresh: committed.fresh,
+        })
     }
 
     fn reject(
@@ -147,7 +159,8 @@ impl Ingest {
         key: Option<ContentKey>,
         verdict: Rejected,
     ) -> Result<Outcome, Fault> {
-        self.store.record_rejection(&meta(file, key, file.fingerprint.size, now), &verdict)?;
+        self.store
+            .record_rejection(&meta(file, key, file.fingerprint.size, now), &verdict)?;
         let place = match quarantine(file, key, &verdict, &dataset.quarantine) {
             Ok(place) => place,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Withdrawn),
@@ -183,7 +196,11 @@ enum Fault {
 
 impl From<StateError> for Fault {
     fn from(error: StateError) -> Self {
-        if error.is_fatal() { Self::Fatal(error) } else { Self::Machine(error.to_string()) }
+        if error.is_fatal() {
+            Self::Fatal(error)
+        } else {
+            Self::Machine(error.to_string())
+        }
     }
 }
 

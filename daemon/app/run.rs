@@ -1,6 +1,7 @@
 //! The main loop: one owner, the planner; what it says is done by the rooms, and what they say comes back here.
 
 use std::collections::HashSet;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use forecastd_config::{Config, DatasetName};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
@@ -19,12 +19,13 @@ use super::wiring::{Rooms, channel, watch_specs};
 use crate::intake::watch::WatchEvent;
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
-use crate::publish::http::{Readiness, Shared, serve};
-use crate::publish::metrics::Metrics;
+use crate::publish::exposition::{Exposition, Readiness};
+use crate::publish::http::serve;
+use crate::publish::metrics::{IngestTotals, Metrics};
 use crate::service::clock::now;
 use crate::service::pulse::Pulse;
 use crate::service::systemd;
-use crate::state::Store;
+use crate::state::{DropTotals, Store};
 
 /// Work that is out when the shutdown begins gets this long to come back.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
@@ -49,6 +50,7 @@ pub struct App {
     planner: Planner,
     rooms: Rooms,
     metrics: Arc<Metrics>,
+    exposition: Arc<Exposition>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     readiness: watch::Sender<Readiness>,
     pulse: Arc<Pulse>,
@@ -69,22 +71,28 @@ impl App {
         config: Config,
         shutdown: impl Future<Output = ()> + Send,
         reloads: mpsc::Receiver<()>,
-        bound: impl FnOnce(std::net::SocketAddr) + Send,
+        bound: impl FnOnce(SocketAddr) + Send,
     ) -> anyhow::Result<()> {
         let config = Arc::new(config);
-        let metrics = Arc::new(Metrics::new());
         let store = Store::open(&config.state_dir).context("open the state directory")?;
-        metrics.seed(&config, &store.totals()?);
+        let metrics = Arc::new(Metrics::new(now()));
+        let mut totals = store.totals()?;
+        for dataset in &config.datasets {
+            metrics.dataset_added(&dataset.name);
+            metrics.seed(&dataset.name, &so_far(totals.remove(&dataset.name).unwrap_or_default()));
+        }
         let listener = TcpListener::bind(config.http.listen)
-            .await
             .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
         bound(listener.local_addr()?);
 
         let (snapshots, snapshot) = watch::channel(Arc::new(Snapshot::default()));
-        let (readiness, ready) = watch::channel(Readiness::Starting);
+        let (readiness, ready) = watch::channel(Readiness::Starting {
+            doing: "reading the history back".to_owned(),
+        });
         let (close_http, http_closes) = tokio::sync::oneshot::channel::<()>();
-        let shared = Arc::new(Shared::new(snapshot, ready, Arc::clone(&metrics), config.http.max_series));
-        let http = tokio::spawn(serve(listener, shared, async {
+        let exposition = Exposition::new(snapshot, ready, Arc::clone(&metrics), config.http.max_series);
+        let exposition = Arc::new(exposition);
+        let http = tokio::spawn(serve(listener, Arc::clone(&exposition), async {
             let _ = http_closes.await;
         }));
 
@@ -101,6 +109,7 @@ impl App {
             planner: Planner::new(threads),
             rooms,
             metrics,
+            exposition,
             snapshots,
             readiness,
             pulse,
@@ -131,7 +140,11 @@ impl App {
                 warn!("work is still out at the deadline; what it was is done again after a restart");
                 break;
             }
-            let wait = if self.stopping { Duration::from_millis(100) } else { self.until_wake() };
+            let wait = if self.stopping {
+                Duration::from_millis(100)
+            } else {
+                self.until_wake()
+            };
             tokio::select! {
                 event = inbox.recv() => match event {
                     Some(event) => self.take(event),
@@ -166,14 +179,12 @@ impl App {
                 debug!(?status, "forecastd-torch");
                 self.metrics.torch(&status);
             }
-            AppEvent::Written(Ok(path)) => {
-                debug!(file = %path.display(), "forecasts written");
-                self.metrics.forecast_file_written();
-                self.apply(Event::Written);
-            }
-            AppEvent::Written(Err(error)) => {
-                error!(%error, "forecasts could not be written");
-                self.metrics.forecast_file_failed();
+            AppEvent::Written(dataset, written) => {
+                match &written {
+                    Ok(path) => debug!(%dataset, file = %path.display(), "forecasts written"),
+                    Err(error) => error!(%dataset, %error, "forecasts could not be written"),
+                }
+                self.metrics.forecast_file(&dataset, &written);
                 self.apply(Event::Written);
             }
             AppEvent::Pulse => self.pulse.beat("planner", LOOP_PROMISE),
@@ -182,8 +193,14 @@ impl App {
     }
 
     fn looked(&mut self, event: WatchEvent) {
-        let interval = self.config.datasets.iter().map(|dataset| dataset.landing.scan_interval).max();
-        self.pulse.beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
+        let interval = self
+            .config
+            .datasets
+            .iter()
+            .map(|dataset| dataset.landing.scan_interval)
+            .max();
+        self.pulse
+            .beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
         match event {
             WatchEvent::Listing(listing) => {
                 if self.unreadable.remove(&listing.dataset) {
@@ -196,11 +213,14 @@ impl App {
                 if self.unreadable.insert(Arc::clone(&dataset)) {
                     warn!(%dataset, %error, "the incoming folder cannot be listed");
                 }
-                self.metrics.unreadable(&dataset);
+                self.metrics.unreadable(&dataset, &error);
                 self.apply(Event::Unreadable(dataset));
             }
             WatchEvent::HintsLost { dataset, error } => {
-                info!(?dataset, error, "change notices are lost; regular listing finds what lands");
+                info!(
+                    ?dataset,
+                    error, "change notices are lost; regular listing finds what lands"
+                );
                 self.metrics.watch_hints_lost();
             }
         }
@@ -210,7 +230,8 @@ impl App {
         for command in self.planner.apply(event, now()) {
             self.carry_out(command);
         }
-        if *self.readiness.borrow() == Readiness::Starting && self.planner.is_ready() {
+        let starting = matches!(*self.readiness.borrow(), Readiness::Starting { .. });
+        if starting && self.planner.is_ready() {
             self.readiness.send_replace(Readiness::Ready);
             systemd::ready(&format!("serving {} datasets", self.config.datasets.len()));
             info!("ready");
@@ -241,7 +262,11 @@ impl App {
             error!("the configuration stays as it was: {error:#}");
         }
         self.metrics.reloaded(outcome.is_ok(), now());
-        systemd::ready(if outcome.is_ok() { "reloaded" } else { "reload refused: see the log" });
+        systemd::ready(if outcome.is_ok() {
+            "reloaded"
+        } else {
+            "reload refused: see the log"
+        });
     }
 
     fn read_config_again(&mut self) -> anyhow::Result<()> {
@@ -251,12 +276,27 @@ impl App {
             bail!("{} cannot change while the service runs: restart it", keys.join(", "));
         }
         let config = Arc::new(config);
-        self.metrics.datasets(&config);
+        self.relabel(&config);
+        self.exposition.set_max_series(config.http.max_series);
         self.config = Arc::clone(&config);
         self.rooms.watch.reconfigure(watch_specs(&config));
         self.apply(Event::Reconfigured(config));
         info!(datasets = self.config.datasets.len(), "configuration reloaded");
         Ok(())
+    }
+
+    /// Label sets go and come with their datasets.
+    fn relabel(&self, config: &Config) {
+        let names = |config: &Config| -> HashSet<DatasetName> {
+            config
+                .datasets
+                .iter()
+                .map(|dataset| Arc::clone(&dataset.name))
+                .collect()
+        };
+        let (old, new) = (names(&self.config), names(config));
+        old.difference(&new).for_each(|name| self.metrics.dataset_removed(name));
+        new.difference(&old).for_each(|name| self.metrics.dataset_added(name));
     }
 
     fn stop(&mut self) {
@@ -282,8 +322,20 @@ impl App {
     }
 
     fn until_wake(&self) -> Duration {
-        let Some(at) = self.planner.wake_at() else { return Duration::from_secs(3600) };
+        let Some(at) = self.planner.wake_at() else {
+            return Duration::from_secs(3600);
+        };
         Duration::from_nanos(u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0))
+    }
+}
+
+/// What the ledger has of a dataset, as counters want it.
+fn so_far(totals: DropTotals) -> IngestTotals {
+    IngestTotals {
+        committed: totals.drops_committed,
+        duplicate: totals.drops_duplicate,
+        rejected: totals.drops_rejected,
+        rows: totals.rows,
     }
 }
 
@@ -294,7 +346,9 @@ fn fit_threads(config: &Config) -> NonZeroUsize {
 
 /// Feeds systemd's watchdog as long as every loop turns, at a third of what it asks for.
 async fn feed_watchdog(pulse: Arc<Pulse>, events: mpsc::Sender<AppEvent>) {
-    let Some(interval) = systemd::watchdog_interval() else { return };
+    let Some(interval) = systemd::watchdog_interval() else {
+        return;
+    };
     loop {
         sleep(interval / 3).await;
         let _ = events.try_send(AppEvent::Pulse);

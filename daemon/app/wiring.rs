@@ -34,7 +34,8 @@ pub(super) struct Rooms {
     pub(super) ingest: Workers<IngestJob>,
     pub(super) fits: Workers<FitJob>,
     pub(super) writer: Workers<(ForecastBatch, Arc<Dataset>)>,
-    pub(super) torch: TorchProcess,
+    /// Kept up for the jobs of later kinds of dataset; no series needs it.
+    _torch: TorchProcess,
 }
 
 /// The sending half of the main loop, and the loop's own.
@@ -54,22 +55,35 @@ impl Rooms {
     ) -> anyhow::Result<Self> {
         let writer = Workers::spawn("writer", vec![writer(events.clone())], busy(metrics), fatal(events))
             .context("start the writer thread")?;
-        let fits = Workers::spawn("fit", vec![fit_worker(events.clone()); fit_threads.get()], busy(metrics), fatal(events))
-            .context("start the fit threads")?;
+        let fits = Workers::spawn(
+            "fit",
+            vec![fit_worker(events.clone()); fit_threads.get()],
+            busy(metrics),
+            fatal(events),
+        )
+        .context("start the fit threads")?;
         let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
-        let ingest = Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events))
-            .context("start the ingest thread")?;
+        let ingest =
+            Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events)).context("start the ingest thread")?;
         let torch = {
             let events = events.clone();
-            TorchProcess::start(&config.torch, fit_threads, move |status| send(&events, AppEvent::Torch(status)))
-                .context("start the supervisor of forecastd-torch")?
+            TorchProcess::start(&config.torch, fit_threads, move |status| {
+                send(&events, AppEvent::Torch(status))
+            })
+            .context("start the supervisor of forecastd-torch")?
         };
         let watch = {
             let events = events.clone();
             Watch::spawn(watch_specs(config), move |event| send(&events, AppEvent::Watch(event)))
                 .context("start the watch thread")?
         };
-        Ok(Self { watch, ingest, fits, writer, torch })
+        Ok(Self {
+            watch,
+            ingest,
+            fits,
+            writer,
+            _torch: torch,
+        })
     }
 }
 
@@ -103,8 +117,8 @@ fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnM
 
 fn writer(events: mpsc::Sender<AppEvent>) -> impl FnMut((ForecastBatch, Arc<Dataset>)) {
     move |(batch, dataset)| {
-        let written = ForecastWriter::write(&batch, &dataset.outgoing, dataset.keep_files, now());
-        send(&events, AppEvent::Written(written.map_err(|error| error.to_string())));
+        let written = ForecastWriter::for_dataset(&dataset).write(&batch, now());
+        send(&events, AppEvent::Written(batch.dataset, written));
     }
 }
 
@@ -117,6 +131,9 @@ fn busy(metrics: &Arc<Metrics>) -> impl Fn(&'static str, Duration) + Send + Sync
 fn fatal(events: &mpsc::Sender<AppEvent>) -> impl Fn(&'static str, String) + Send + Sync + 'static {
     let events = events.clone();
     move |worker, message| {
-        send(&events, AppEvent::Fatal(anyhow::anyhow!("the {worker} thread panicked: {message}")));
+        send(
+            &events,
+            AppEvent::Fatal(anyhow::anyhow!("the {worker} thread panicked: {message}")),
+        );
     }
 }

@@ -19,10 +19,8 @@ use serde::Serialize;
 use crate::intake::decode::decode;
 use crate::message::account::RowAccount;
 use crate::message::series_drop::SeriesDrop;
-use crate::message::snapshot::ForecastBatch;
 use crate::planner::history::{ChannelHistory, HistoryRules};
-use crate::publish::forecast_writer::ForecastWriter;
-use crate::service::clock::now;
+use crate::publish::forecast_writer::ForecastFile;
 use crate::work::fit::fit_channel;
 
 /// Fit one parquet file and print or write its forecasts, without the service.
@@ -87,20 +85,29 @@ impl Fit {
         account.duplicate += duplicates;
         account.committed = rows.rows();
         if rows.is_empty() {
-            bail!("{}: not one row in it can be used ({} refused)", self.file.display(), account.rejected_total());
+            bail!(
+                "{}: not one row in it can be used ({} refused)",
+                self.file.display(),
+                account.rejected_total()
+            );
         }
         let (series, young) = self.series(&rows);
         let outcomes = fit_all(&series, &spec);
         self.report(&account, &outcomes, &young)?;
         let fits: Vec<Arc<ChannelFit>> = outcomes.iter().filter_map(|(_, result)| result.clone().ok()).collect();
         if let Some(folder) = &self.out {
-            self.write(folder, fits.clone())?;
+            self.write(folder, &spec, &fits)?;
         }
-        Ok(if fits.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(if fits.is_empty() {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
     }
 
     fn spec(&self) -> anyhow::Result<FitSpec> {
-        let level = |share: &f64| Level::new(*share).with_context(|| format!("--levels: {share} is not between 0 and 1"));
+        let level =
+            |share: &f64| Level::new(*share).with_context(|| format!("--levels: {share} is not between 0 and 1"));
         Ok(FitSpec {
             horizon: self.horizon,
             levels: self.levels.iter().map(level).collect::<anyhow::Result<_>>()?,
@@ -115,16 +122,25 @@ impl Fit {
 
     fn columns(&self) -> Columns {
         let layout = match &self.value {
-            Some(value) => Layout::Long { channel: self.channel.clone(), value: value.clone() },
+            Some(value) => Layout::Long {
+                channel: self.channel.clone(),
+                value: value.clone(),
+            },
             None => Layout::Wide { only: None },
         };
-        Columns { time: self.time.clone(), layout }
+        Columns {
+            time: self.time.clone(),
+            layout,
+        }
     }
 
     /// Each channel's window, and the channels with too few rows to tell a grid.
     fn series(&self, rows: &SeriesDrop) -> (Vec<Series>, Vec<Arc<str>>) {
-        let rules =
-            HistoryRules { window: self.window.get(), frequency: self.frequency, off_grid: OffGrid::Snap };
+        let rules = HistoryRules {
+            window: self.window.get(),
+            frequency: self.frequency,
+            off_grid: OffGrid::Snap,
+        };
         let (mut known, mut young) = (Vec::new(), Vec::new());
         for (channel, rows) in rows.channels() {
             let mut history = ChannelHistory::new(rules);
@@ -137,9 +153,12 @@ impl Fit {
         (known, young)
     }
 
-    fn write(&self, folder: &Path, fits: Vec<Arc<ChannelFit>>) -> anyhow::Result<()> {
-        let batch = ForecastBatch { dataset: "fit".into(), fits };
-        let path = ForecastWriter::write(&batch, folder, NonZeroUsize::MAX, now())?;
+    fn write(&self, folder: &Path, spec: &FitSpec, fits: &[Arc<ChannelFit>]) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("--out: make {}", folder.display()))?;
+        let name = self.file.file_stem().unwrap_or_default().to_string_lossy();
+        let mut file = ForecastFile::create(folder.join(format!("{name}-forecasts.parquet")), &spec.levels)?;
+        file.append(fits)?;
+        let path = file.finish()?;
         eprintln!("forecasts written to {}", path.display());
         Ok(())
     }
@@ -147,10 +166,16 @@ impl Fit {
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     fn report(&self, account: &RowAccount, outcomes: &[Outcome], young: &[Arc<str>]) -> anyhow::Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&Report::new(&self.file, account, outcomes, young))?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&Report::new(&self.file, account, outcomes, young))?
+            );
             return Ok(());
         }
-        println!("{:<32} {:>2} {:>5}  {:<10} {:>14} {:>29}", "channel", "d", "order", "fallback", "next", "interval");
+        println!(
+            "{:<32} {:>2} {:>5}  {:<10} {:>14} {:>29}",
+            "channel", "d", "order", "fallback", "next", "interval"
+        );
         for (channel, result) in outcomes {
             match result {
                 Ok(fit) => println!("{}", table_row(channel, fit)),
@@ -176,7 +201,11 @@ fn table_row(channel: &str, fit: &ChannelFit) -> String {
 
 /// Fits on all cores, with a bar on a terminal. Results stand in the order of the series.
 fn fit_all(series: &[Series], spec: &FitSpec) -> Vec<Outcome> {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(series.len() as u64) } else { ProgressBar::hidden() };
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(series.len() as u64)
+    } else {
+        ProgressBar::hidden()
+    };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} channels  {per_sec}  {eta} left") {
         bar.set_style(style);
     }
@@ -192,7 +221,10 @@ fn fit_all(series: &[Series], spec: &FitSpec) -> Vec<Outcome> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let outcomes: BTreeMap<Arc<str>, _> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a fit's panic is caught per channel")).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a fit's panic is caught per channel"))
+            .collect()
     });
     bar.finish_and_clear();
     outcomes.into_iter().collect()
@@ -200,7 +232,12 @@ fn fit_all(series: &[Series], spec: &FitSpec) -> Vec<Outcome> {
 
 /// A file of the user's own is read whole: the daemon's limits guard against strangers.
 fn no_limits() -> Limits {
-    Limits { file_bytes: u64::MAX, file_values: u64::MAX, channels: usize::MAX, decode_memory: u64::MAX }
+    Limits {
+        file_bytes: u64::MAX,
+        file_values: u64::MAX,
+        channels: usize::MAX,
+        decode_memory: u64::MAX,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -244,7 +281,11 @@ impl<'a> Report<'a> {
             match result {
                 Ok(fit) => channels.push(FittedChannel::new(channel, fit)),
                 Err(failure) => {
-                    failures.push(FailedChannel { channel, reason: failure.reason(), detail: failure.to_string() });
+                    failures.push(FailedChannel {
+                        channel,
+                        reason: failure.reason(),
+                        detail: failure.to_string(),
+                    });
                 }
             }
         }
@@ -253,14 +294,29 @@ impl<'a> Report<'a> {
             reason: "no_grid",
             detail: "one row does not tell the frequency".to_owned(),
         }));
-        Self { file, rows, channels, failures }
+        Self {
+            file,
+            rows,
+            channels,
+            failures,
+        }
     }
 }
 
 impl<'a> FittedChannel<'a> {
     fn new(channel: &'a str, fit: &'a ChannelFit) -> Self {
-        let ChannelFit { model, forecast, filled } = fit;
-        Self { channel, cutoff: forecast.cutoff().to_string(), filled: *filled, model, forecast: columns(forecast) }
+        let ChannelFit {
+            model,
+            forecast,
+            filled,
+        } = fit;
+        Self {
+            channel,
+            cutoff: forecast.cutoff().to_string(),
+            filled: *filled,
+            model,
+            forecast: columns(forecast),
+        }
     }
 }
 
@@ -270,6 +326,12 @@ fn columns(forecast: &Forecast) -> ForecastColumns<'_> {
         bounds.insert(format!("lower_{}", interval.level.percent()), interval.lower.as_slice());
         bounds.insert(format!("upper_{}", interval.level.percent()), interval.upper.as_slice());
     }
-    let time = (1..=forecast.horizon()).map(|step| forecast.time(step).to_string()).collect();
-    ForecastColumns { time, mean: &forecast.mean, bounds }
+    let time = (1..=forecast.horizon())
+        .map(|step| forecast.time(step).to_string())
+        .collect();
+    ForecastColumns {
+        time,
+        mean: &forecast.mean,
+        bounds,
+    }
 }

@@ -29,7 +29,10 @@ impl Run {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let config = super::read_config(&self.config)?;
         log_to_stderr();
-        let options = Options { config_path: self.config, executable: PathBuf::from(OWN_EXECUTABLE) };
+        let options = Options {
+            config_path: self.config,
+            executable: PathBuf::from(OWN_EXECUTABLE),
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .thread_name("runtime")

@@ -26,7 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Torch {
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
-        let settings = Settings { start: TorchStart::OnDemand, executable: self.executable };
+        let settings = Settings {
+            start: TorchStart::OnDemand,
+            executable: self.executable,
+        };
         let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let (told, statuses) = channel();
         let report = move |status| {

@@ -103,7 +103,10 @@ impl DatasetState {
     pub fn extend(&mut self, rows: &SeriesDrop, now: Timestamp) {
         let rules = HistoryRules::from(self.config.as_ref());
         for (name, rows) in rows.channels() {
-            let channel = self.channels.entry(ChannelName::clone(name)).or_insert_with(|| Channel::new(rules));
+            let channel = self
+                .channels
+                .entry(ChannelName::clone(name))
+                .or_insert_with(|| Channel::new(rules));
             if channel.history.extend(rows) {
                 channel.version += 1;
                 self.newest = self.newest.max(channel.history.newest());
@@ -117,7 +120,11 @@ impl DatasetState {
 
     /// Channels ready for a fit.
     pub fn ready(&self, now: Timestamp) -> usize {
-        if self.recovery == Recovery::Done { self.due.ready(now) } else { 0 }
+        if self.recovery == Recovery::Done {
+            self.due.ready(now)
+        } else {
+            0
+        }
     }
 
     /// When a channel that rests becomes ready.
@@ -129,9 +136,13 @@ impl DatasetState {
     pub fn take_batch(&mut self, limit: usize, now: Timestamp) -> Option<FitJob> {
         let mut batch = Vec::new();
         for name in self.due.take(limit, now) {
-            let Some(channel) = self.channels.get_mut(&name) else { continue };
+            let Some(channel) = self.channels.get_mut(&name) else {
+                continue;
+            };
             // Without a second row there is no grid yet; the next row makes the channel due again.
-            let Some(series) = channel.history.series(&name) else { continue };
+            let Some(series) = channel.history.series(&name) else {
+                continue;
+            };
             channel.in_flight = true;
             batch.push((channel.version, series));
         }
@@ -146,8 +157,15 @@ impl DatasetState {
     /// Takes results over. A channel whose history went on meanwhile is due again.
     pub fn finish(&mut self, report: FitReport, now: Timestamp) {
         self.fitting = self.fitting.saturating_sub(report.outcomes.len());
-        for FitOutcome { channel: name, version, result } in report.outcomes {
-            let Some(channel) = self.channels.get_mut(&name) else { continue };
+        for FitOutcome {
+            channel: name,
+            version,
+            result,
+        } in report.outcomes
+        {
+            let Some(channel) = self.channels.get_mut(&name) else {
+                continue;
+            };
             channel.in_flight = false;
             channel.last_fit = Some(now);
             if channel.version > version {
@@ -171,25 +189,45 @@ impl DatasetState {
             return None;
         }
         let fits = std::mem::take(&mut self.unwritten).into_values().collect();
-        Some(ForecastBatch { dataset: DatasetName::clone(self.name()), fits })
+        Some(ForecastBatch {
+            dataset: DatasetName::clone(self.name()),
+            fits,
+        })
     }
 
     /// What readers may see.
     pub fn view(&self) -> DatasetView {
-        let view = |channel: &Channel| ChannelView { fit: channel.fit.clone(), failure: channel.failure.clone() };
+        let view = |channel: &Channel| ChannelView {
+            fit: channel.fit.clone(),
+            failure: channel.failure.clone(),
+        };
         DatasetView {
             config: Arc::clone(&self.config),
-            channels: self.channels.iter().map(|(name, channel)| (ChannelName::clone(name), view(channel))).collect(),
+            channels: self
+                .channels
+                .iter()
+                .map(|(name, channel)| (ChannelName::clone(name), view(channel)))
+                .collect(),
             newest: self.newest,
             due: self.due.len() + self.fitting,
-            gap_points: self.channels.values().map(|channel| channel.history.gaps() as u64).sum(),
-            off_grid_rows: self.channels.values().map(|channel| channel.history.off_grid_rows()).sum(),
+            gap_points: self
+                .channels
+                .values()
+                .map(|channel| channel.history.gaps() as u64)
+                .sum(),
+            off_grid_rows: self
+                .channels
+                .values()
+                .map(|channel| channel.history.off_grid_rows())
+                .sum(),
         }
     }
 
     /// Forgets channels that fell behind the dataset's newest sample by more than `forecast.max_age`.
     fn expire(&mut self) {
-        let (Some(max_age), Some(newest)) = (self.config.max_age, self.newest) else { return };
+        let (Some(max_age), Some(newest)) = (self.config.max_age, self.newest) else {
+            return;
+        };
         let oldest = newest.saturating_add(-i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
         let due = &mut self.due;
         self.channels.retain(|name, channel| {
@@ -205,11 +243,19 @@ impl DatasetState {
 impl Channel {
     fn new(rules: HistoryRules) -> Self {
         let history = ChannelHistory::new(rules);
-        Self { history, version: 0, in_flight: false, last_fit: None, fit: None, failure: None }
+        Self {
+            history,
+            version: 0,
+            in_flight: false,
+            last_fit: None,
+            fit: None,
+            failure: None,
+        }
     }
 
     fn ready_at(&self, config: &Dataset) -> Timestamp {
         let rest = i64::try_from(config.refit_interval.as_nanos()).unwrap_or(i64::MAX);
-        self.last_fit.map_or(Timestamp(i64::MIN), |last| last.saturating_add(rest))
+        self.last_fit
+            .map_or(Timestamp(i64::MIN), |last| last.saturating_add(rest))
     }
 }

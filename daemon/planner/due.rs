@@ -82,7 +82,10 @@ mod tests {
         for (channel, ready_at) in [("b", 0), ("a", 0), ("b", 0), ("c", 50), ("d", 20)] {
             due.add(&channel.into(), Timestamp(ready_at), Timestamp(10));
         }
-        assert_eq!((due.len(), due.ready(Timestamp(10)), due.next_ready()), (4, 2, Some(Timestamp(20))));
+        assert_eq!(
+            (due.len(), due.ready(Timestamp(10)), due.next_ready()),
+            (4, 2, Some(Timestamp(20)))
+        );
         assert_eq!(names(&mut due, 1, 10), "b");
         assert_eq!(names(&mut due, 9, 30), "ad");
         due.add(&"b".into(), Timestamp(0), Timestamp(30));

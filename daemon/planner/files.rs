@@ -18,7 +18,11 @@ impl Files {
     pub fn list(&mut self, listing: Listing) {
         let seen: HashSet<LandedFile> = listing.landed.iter().cloned().collect();
         self.settled.retain(|file| seen.contains(file));
-        self.landed = listing.landed.into_iter().filter(|file| !self.settled.contains(file)).collect();
+        self.landed = listing
+            .landed
+            .into_iter()
+            .filter(|file| !self.settled.contains(file))
+            .collect();
         self.listed = true;
     }
 

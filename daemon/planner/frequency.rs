@@ -12,12 +12,44 @@ const DAY: i64 = 24 * HOUR;
 
 /// Steps that clocks and people use; a jittering feed is taken to mean the nearest of them.
 const ROUND_STEPS: [i64; 38] = [
-    MILLISECOND, 2 * MILLISECOND, 5 * MILLISECOND, 10 * MILLISECOND, 20 * MILLISECOND, 25 * MILLISECOND,
-    50 * MILLISECOND, 100 * MILLISECOND, 200 * MILLISECOND, 250 * MILLISECOND, 500 * MILLISECOND,
-    SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND, 15 * SECOND, 20 * SECOND, 30 * SECOND,
-    MINUTE, 2 * MINUTE, 3 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 20 * MINUTE, 30 * MINUTE,
-    HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 6 * HOUR, 8 * HOUR, 12 * HOUR,
-    DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY,
+    MILLISECOND,
+    2 * MILLISECOND,
+    5 * MILLISECOND,
+    10 * MILLISECOND,
+    20 * MILLISECOND,
+    25 * MILLISECOND,
+    50 * MILLISECOND,
+    100 * MILLISECOND,
+    200 * MILLISECOND,
+    250 * MILLISECOND,
+    500 * MILLISECOND,
+    SECOND,
+    2 * SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    15 * SECOND,
+    20 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    2 * MINUTE,
+    3 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    15 * MINUTE,
+    20 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    2 * HOUR,
+    3 * HOUR,
+    4 * HOUR,
+    6 * HOUR,
+    8 * HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    7 * DAY,
+    14 * DAY,
+    28 * DAY,
 ];
 
 /// A share of deltas that are equal to the nanosecond makes them the step; below it the feed jitters.
@@ -45,7 +77,10 @@ pub fn grid_of(times: &[Timestamp], given: Option<Frequency>) -> Option<Grid> {
 }
 
 fn fixed_step(times: &[Timestamp]) -> Option<Frequency> {
-    let mut deltas: Vec<i64> = times.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0)).collect();
+    let mut deltas: Vec<i64> = times
+        .windows(2)
+        .map(|pair| pair[1].0.saturating_sub(pair[0].0))
+        .collect();
     if deltas.is_empty() {
         return None;
     }
@@ -76,7 +111,10 @@ fn calendar_months(times: &[Timestamp]) -> Option<Frequency> {
     if second.0.saturating_sub(first.0) < 28 * DAY {
         return None;
     }
-    let monthly = Grid { origin: first, frequency: Frequency::months(1)? };
+    let monthly = Grid {
+        origin: first,
+        frequency: Frequency::months(1)?,
+    };
     let mut steps: HashMap<i64, usize> = HashMap::new();
     for pair in times.windows(2) {
         let (from, to) = (monthly.nearest(pair[0]), monthly.nearest(pair[1]));
@@ -115,14 +153,21 @@ mod tests {
     }
 
     fn every(step: i64, slots: &[i64]) -> Vec<Timestamp> {
-        slots.iter().map(|slot| Timestamp(1_600_000_000 * SECOND + slot * step)).collect()
+        slots
+            .iter()
+            .map(|slot| Timestamp(1_600_000_000 * SECOND + slot * step))
+            .collect()
     }
 
     #[test]
     fn the_most_common_delta_is_the_step_whatever_is_missing() {
         for slots in [vec![0, 1], vec![0, 1, 2, 5, 6, 20, 21], vec![0, 3, 4, 5, 9, 10]] {
             let grid = grid_of(&every(5 * MINUTE, &slots), None).expect("a grid");
-            assert_eq!(grid.frequency, Frequency::fixed(5 * MINUTE).expect("positive"), "{slots:?}");
+            assert_eq!(
+                grid.frequency,
+                Frequency::fixed(5 * MINUTE).expect("positive"),
+                "{slots:?}"
+            );
         }
         assert_eq!(grid_of(&every(1, &[7]), None), None);
     }
@@ -130,7 +175,10 @@ mod tests {
     #[test]
     fn a_jittering_feed_means_the_round_step_and_no_row_leaves_its_slot() {
         let jitter = [3, -2, 1, 0, -4, 2, -1, 4, -3, 1, 2, -2];
-        let rows: Vec<_> = (0..).zip(jitter).map(|(i, j)| Timestamp(i * 100 * MILLISECOND + j * 100_003)).collect();
+        let rows: Vec<_> = (0..)
+            .zip(jitter)
+            .map(|(i, j)| Timestamp(i * 100 * MILLISECOND + j * 100_003))
+            .collect();
         let grid = grid_of(&rows, None).expect("a grid");
         assert_eq!(grid.frequency, Frequency::fixed(100 * MILLISECOND).expect("positive"));
         let slots: Vec<_> = rows.iter().map(|time| grid.nearest(*time)).collect();
@@ -140,10 +188,27 @@ mod tests {
     #[test]
     fn calendar_months_are_told_from_thirty_days() {
         let cases: [(&[&str], u32); 4] = [
-            (&["2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z", "2020-03-01T00:00:00Z", "2020-05-01T00:00:00Z"], 1),
-            (&["2020-01-31T00:00:00Z", "2020-02-29T00:00:00Z", "2020-03-31T00:00:00Z"], 1),
-            (&["2020-03-31T00:00:00Z", "2020-06-30T00:00:00Z", "2020-09-30T00:00:00Z"], 3),
-            (&["1990-01-01T00:00:00Z", "1991-01-01T00:00:00Z", "1992-01-01T00:00:00Z"], 12),
+            (
+                &[
+                    "2020-01-01T00:00:00Z",
+                    "2020-02-01T00:00:00Z",
+                    "2020-03-01T00:00:00Z",
+                    "2020-05-01T00:00:00Z",
+                ],
+                1,
+            ),
+            (
+                &["2020-01-31T00:00:00Z", "2020-02-29T00:00:00Z", "2020-03-31T00:00:00Z"],
+                1,
+            ),
+            (
+                &["2020-03-31T00:00:00Z", "2020-06-30T00:00:00Z", "2020-09-30T00:00:00Z"],
+                3,
+            ),
+            (
+                &["1990-01-01T00:00:00Z", "1991-01-01T00:00:00Z", "1992-01-01T00:00:00Z"],
+                12,
+            ),
         ];
         for (rows, months) in cases {
             let grid = grid_of(&times(rows), None).expect("a grid");
@@ -156,6 +221,9 @@ mod tests {
     #[test]
     fn a_given_frequency_needs_one_row_only() {
         let hourly = Frequency::fixed(HOUR);
-        assert_eq!(grid_of(&every(1, &[0]), hourly).map(|grid| Some(grid.frequency)), Some(hourly));
+        assert_eq!(
+            grid_of(&every(1, &[0]), hourly).map(|grid| Some(grid.frequency)),
+            Some(hourly)
+        );
     }
 }

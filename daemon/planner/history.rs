@@ -29,7 +29,11 @@ pub struct HistoryRules {
 
 impl From<&Dataset> for HistoryRules {
     fn from(dataset: &Dataset) -> Self {
-        Self { window: dataset.history.window.get(), frequency: dataset.frequency, off_grid: dataset.off_grid }
+        Self {
+            window: dataset.history.window.get(),
+            frequency: dataset.frequency,
+            off_grid: dataset.off_grid,
+        }
     }
 }
 
@@ -63,7 +67,11 @@ struct Window {
 impl ChannelHistory {
     /// No row yet.
     pub fn new(rules: HistoryRules) -> Self {
-        Self { rules, stage: Stage::Young(BTreeMap::new()), off_grid_rows: 0 }
+        Self {
+            rules,
+            stage: Stage::Young(BTreeMap::new()),
+            off_grid_rows: 0,
+        }
     }
 
     /// Takes rows in; says whether what a fit sees has changed.
@@ -134,7 +142,13 @@ impl Window {
         let mut rows = rows.iter();
         let (time, value) = rows.next()?;
         let first_slot = grid.nearest(*time);
-        let mut window = Self { grid, first_slot, values: VecDeque::from([*value]), gaps: 0, ahead: BTreeMap::new() };
+        let mut window = Self {
+            grid,
+            first_slot,
+            values: VecDeque::from([*value]),
+            gaps: 0,
+            ahead: BTreeMap::new(),
+        };
         for (time, value) in rows {
             window.insert(*time, *value, rules, off_grid_rows);
         }
@@ -222,7 +236,12 @@ impl Window {
     }
 
     fn into_series(self, channel: ChannelName) -> Series {
-        Series { channel, grid: self.grid, first_slot: self.first_slot, values: self.values.into() }
+        Series {
+            channel,
+            grid: self.grid,
+            first_slot: self.first_slot,
+            values: self.values.into(),
+        }
     }
 }
 
@@ -233,12 +252,19 @@ mod tests {
     use super::*;
     use crate::message::series_drop::{RawRows, SeriesDrop};
 
-    const RULES: HistoryRules = HistoryRules { window: 100, frequency: None, off_grid: OffGrid::Snap };
+    const RULES: HistoryRules = HistoryRules {
+        window: 100,
+        frequency: None,
+        off_grid: OffGrid::Snap,
+    };
 
     /// Rows at these times, each with its time as its value.
     fn rows(times: impl IntoIterator<Item = i64>) -> SeriesDrop {
         let rows = times.into_iter().map(|time| (Timestamp(time), time as f64)).collect();
-        SeriesDrop::from_rows(RawRows { channels: BTreeMap::from([("a".into(), rows)]) }).0
+        SeriesDrop::from_rows(RawRows {
+            channels: BTreeMap::from([("a".into(), rows)]),
+        })
+        .0
     }
 
     fn extend(history: &mut ChannelHistory, times: impl IntoIterator<Item = i64>) -> bool {
@@ -259,7 +285,11 @@ mod tests {
     /// Times held, oldest first; a gap is `None`.
     fn held(history: &ChannelHistory) -> (i64, Vec<Option<i64>>) {
         let series = history.series(&"a".into()).expect("a series");
-        let values = series.values.iter().map(|v| (!v.is_nan()).then_some(*v as i64)).collect();
+        let values = series
+            .values
+            .iter()
+            .map(|v| (!v.is_nan()).then_some(*v as i64))
+            .collect();
         (series.grid.time(series.first_slot).0, values)
     }
 
@@ -271,7 +301,9 @@ mod tests {
             assert_eq!(values(&history).len(), 100);
         }
         assert_eq!(held(&history).0, 4000);
-        let Stage::Settled(window) = &history.stage else { panic!("settled") };
+        let Stage::Settled(window) = &history.stage else {
+            panic!("settled")
+        };
         assert!(window.values.capacity() <= 128, "{}", window.values.capacity());
     }
 
@@ -280,7 +312,10 @@ mod tests {
         let mut history = settled();
         assert!(extend(&mut history, [1030]));
         assert_eq!(history.gaps(), 3);
-        assert_eq!(held(&history).1[94..], [Some(980), Some(990), None, None, None, Some(1030)].map(|t| t));
+        assert_eq!(
+            held(&history).1[94..],
+            [Some(980), Some(990), None, None, None, Some(1030)].map(|t| t)
+        );
         assert!(extend(&mut history, [1010, 1000]));
         assert_eq!(history.gaps(), 1);
         assert_eq!(history.newest(), Some(Timestamp(1030)));
@@ -334,7 +369,10 @@ mod tests {
         let mut history = settled();
         assert!(extend(&mut history, [1003]));
         assert_eq!((history.off_grid_rows(), history.newest()), (1, Some(Timestamp(1000))));
-        let mut strict = ChannelHistory::new(HistoryRules { off_grid: OffGrid::Drop, ..RULES });
+        let mut strict = ChannelHistory::new(HistoryRules {
+            off_grid: OffGrid::Drop,
+            ..RULES
+        });
         extend(&mut strict, (0..100).map(|i| i * 10));
         assert!(!extend(&mut strict, [1003]));
         assert_eq!((strict.off_grid_rows(), strict.newest()), (1, Some(Timestamp(990))));

@@ -116,7 +116,11 @@ impl Planner {
     /// When [`Event::Woken`] should come if nothing else happens before.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let back_off = self.back_off.filter(|_| self.files_wait()).map(|rest| rest.until);
-        let publish = if self.unpublished { self.published_at.map(|at| after(at, PUBLISH_INTERVAL)) } else { None };
+        let publish = if self.unpublished {
+            self.published_at.map(|at| after(at, PUBLISH_INTERVAL))
+        } else {
+            None
+        };
         let resting = if self.idle_fit_workers > 0 {
             self.datasets.iter().filter_map(DatasetState::next_ready).min()
         } else {
@@ -127,7 +131,9 @@ impl Planner {
 
     /// Whether every dataset's durable rows are back and every folder was looked at.
     pub fn is_ready(&self) -> bool {
-        self.datasets.iter().all(|dataset| dataset.recovery == Recovery::Done && dataset.files.listed())
+        self.datasets
+            .iter()
+            .all(|dataset| dataset.recovery == Recovery::Done && dataset.files.listed())
     }
 
     /// Whether no work is out.
@@ -147,12 +153,19 @@ impl Planner {
         self.storing = false;
         let IngestReport { file, outcome } = report;
         if let Outcome::Deferred { .. } = &outcome {
-            let wait = self.back_off.map_or(FIRST_BACK_OFF, |rest| (rest.wait * 2).min(LONGEST_BACK_OFF));
-            self.back_off = Some(BackOff { until: after(now, wait), wait });
+            let wait = self
+                .back_off
+                .map_or(FIRST_BACK_OFF, |rest| (rest.wait * 2).min(LONGEST_BACK_OFF));
+            self.back_off = Some(BackOff {
+                until: after(now, wait),
+                wait,
+            });
         } else {
             self.back_off = None;
         }
-        let Some(dataset) = self.dataset(&file.dataset) else { return };
+        let Some(dataset) = self.dataset(&file.dataset) else {
+            return;
+        };
         match outcome {
             Outcome::Committed { fresh, .. } => {
                 dataset.files.settle(file);
@@ -166,11 +179,16 @@ impl Planner {
     }
 
     fn reconfigure(&mut self, config: &Config, now: Timestamp) {
-        let mut before: HashMap<DatasetName, DatasetState> =
-            self.datasets.drain(..).map(|dataset| (DatasetName::clone(dataset.name()), dataset)).collect();
+        let mut before: HashMap<DatasetName, DatasetState> = self
+            .datasets
+            .drain(..)
+            .map(|dataset| (DatasetName::clone(dataset.name()), dataset))
+            .collect();
         for dataset in &config.datasets {
             let wanted = Arc::new(dataset.clone());
-            let mut state = before.remove(&dataset.name).unwrap_or_else(|| DatasetState::new(Arc::clone(&wanted)));
+            let mut state = before
+                .remove(&dataset.name)
+                .unwrap_or_else(|| DatasetState::new(Arc::clone(&wanted)));
             state.reconfigure(wanted, now);
             self.datasets.push(state);
         }
@@ -188,7 +206,13 @@ impl Planner {
     }
 
     fn plan_recovery(&mut self, commands: &mut Vec<Command>) {
-        let Some(dataset) = self.datasets.iter_mut().find(|dataset| dataset.recovery == Recovery::Wanted) else { return };
+        let Some(dataset) = self
+            .datasets
+            .iter_mut()
+            .find(|dataset| dataset.recovery == Recovery::Wanted)
+        else {
+            return;
+        };
         if !self.storing {
             self.storing = true;
             dataset.recovery = Recovery::Running;
@@ -244,7 +268,10 @@ impl Planner {
         self.unpublished = false;
         self.published_at = Some(now);
         let datasets = self.datasets.iter().map(DatasetState::view).collect();
-        commands.push(Command::Publish(Snapshot { generation: self.generation, datasets }));
+        commands.push(Command::Publish(Snapshot {
+            generation: self.generation,
+            datasets,
+        }));
     }
 }
 
@@ -313,19 +340,37 @@ mod tests {
 
         fn list(&mut self, dataset: &str, files: &[&str]) {
             let landed = files.iter().map(|name| file(dataset, name)).collect();
-            self.tell(Event::Listed(Listing { dataset: dataset.into(), landed, waiting: 0, ignored: 0 }));
+            self.tell(Event::Listed(Listing {
+                dataset: dataset.into(),
+                landed,
+                waiting: 0,
+                ignored: 0,
+            }));
         }
 
         fn report(&mut self, dataset: &str, name: &str, outcome: Outcome) {
-            self.tell(Event::Ingested(IngestReport { file: file(dataset, name), outcome }));
+            self.tell(Event::Ingested(IngestReport {
+                file: file(dataset, name),
+                outcome,
+            }));
         }
 
         /// The rows `slots` of these channels were committed from file `name`.
         fn commit(&mut self, dataset: &str, name: &str, channels: &[&str], slots: std::ops::Range<i64>) {
             let rows: Vec<_> = slots.map(|slot| (Timestamp(slot * SECOND), slot as f64)).collect();
-            let channels: BTreeMap<_, _> = channels.iter().map(|channel| ((*channel).into(), rows.clone())).collect();
+            let channels: BTreeMap<_, _> = channels
+                .iter()
+                .map(|channel| ((*channel).into(), rows.clone()))
+                .collect();
             let (fresh, _) = SeriesDrop::from_rows(RawRows { channels });
-            self.report(dataset, name, Outcome::Committed { account: Default::default(), fresh });
+            self.report(
+                dataset,
+                name,
+                Outcome::Committed {
+                    account: Default::default(),
+                    fresh,
+                },
+            );
         }
 
         fn take_jobs(&mut self) -> Vec<FitJob> {
@@ -346,7 +391,11 @@ mod tests {
                 result: Ok(Arc::new(fit_of(series, *version as f64))),
             });
             let outcomes = outcomes.collect();
-            self.tell(Event::Fitted(FitReport { dataset: Arc::clone(&job.dataset), outcomes, elapsed: Duration::ZERO }));
+            self.tell(Event::Fitted(FitReport {
+                dataset: Arc::clone(&job.dataset),
+                outcomes,
+                elapsed: Duration::ZERO,
+            }));
         }
 
         fn ingests(&self) -> Vec<String> {
@@ -379,8 +428,18 @@ mod tests {
     }
 
     fn file(dataset: &str, name: &str) -> LandedFile {
-        let fingerprint = Fingerprint { device: 1, inode: 2, size: 3, modified: 4, changed: 5 };
-        LandedFile { dataset: dataset.into(), path: Path::new(dataset).join(name), fingerprint }
+        let fingerprint = Fingerprint {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified: 4,
+            changed: 5,
+        };
+        LandedFile {
+            dataset: dataset.into(),
+            path: Path::new(dataset).join(name),
+            fingerprint,
+        }
     }
 
     fn fit_of(series: &forecastd_models::Series, mean: f64) -> ChannelFit {
@@ -401,7 +460,11 @@ mod tests {
             mean: vec![mean; 3],
             intervals: vec![],
         };
-        ChannelFit { model, forecast, filled: 0 }
+        ChannelFit {
+            model,
+            forecast,
+            filled: 0,
+        }
     }
 
     #[test]
@@ -448,7 +511,9 @@ mod tests {
         let mut story = Story::with(&["a", "b"], "");
         story.list("a", &["x"]);
         story.list("b", &["y"]);
-        let full = || Outcome::Deferred { error: "disk full".to_owned() };
+        let full = || Outcome::Deferred {
+            error: "disk full".to_owned(),
+        };
         story.report("a", "x", full());
         assert_eq!(story.ingests().len(), 1);
         assert_eq!(story.planner.wake_at(), Some(after(story.now, FIRST_BACK_OFF)));
@@ -504,8 +569,16 @@ mod tests {
         story.finish(&job);
         story.commit("a", "y", &["p"], 10..11);
         let job = story.take_jobs().remove(0);
-        let failed = FitOutcome { channel: "p".into(), version: job.channels[0].0, result: Err(FitFailure::NotFinite) };
-        story.tell(Event::Fitted(FitReport { dataset: "a".into(), outcomes: vec![failed], elapsed: Duration::ZERO }));
+        let failed = FitOutcome {
+            channel: "p".into(),
+            version: job.channels[0].0,
+            result: Err(FitFailure::NotFinite),
+        };
+        story.tell(Event::Fitted(FitReport {
+            dataset: "a".into(),
+            outcomes: vec![failed],
+            elapsed: Duration::ZERO,
+        }));
         story.wait(PUBLISH_INTERVAL);
         let channel = &story.last_snapshot().datasets[0].channels["p"];
         assert!(channel.fit.is_some() && channel.failure == Some(FitFailure::NotFinite));
@@ -526,7 +599,7 @@ mod tests {
             files.collect::<Vec<_>>()
         };
         story.finish(&jobs[0]);
-        assert_eq!(files(&story), []);
+        assert!(files(&story).is_empty());
         story.finish(&jobs[1]);
         assert_eq!(files(&story), [2]);
         story.list("a", &["x", "y"]);
@@ -576,7 +649,11 @@ mod tests {
             story.commit("a", "x", &["p", "q"], 0..10);
             story.commit("a", "y", &["q"], 10..4000);
             story.wait(PUBLISH_INTERVAL);
-            let channels: Vec<_> = story.last_snapshot().datasets[0].channels.keys().map(|name| &**name).collect();
+            let channels: Vec<_> = story.last_snapshot().datasets[0]
+                .channels
+                .keys()
+                .map(|name| &**name)
+                .collect();
             assert_eq!(channels, left);
         }
     }
@@ -593,12 +670,24 @@ mod tests {
             });
             names.collect::<Vec<_>>()
         };
-        assert_eq!(recoveries(planner.apply(Event::Reconfigured(config(&["a", "b"], "")), now)), ["a"]);
-        let rows = RawRows { channels: BTreeMap::from([("p".into(), vec![(now, 1.0), (Timestamp(1), 2.0)])]) };
+        assert_eq!(
+            recoveries(planner.apply(Event::Reconfigured(config(&["a", "b"], "")), now)),
+            ["a"]
+        );
+        let rows = RawRows {
+            channels: BTreeMap::from([("p".into(), vec![(now, 1.0), (Timestamp(1), 2.0)])]),
+        };
         let rows = SeriesDrop::from_rows(rows).0;
-        assert_eq!(recoveries(planner.apply(Event::Recovered("a".into(), rows), now)), [""; 0]);
+        assert_eq!(
+            recoveries(planner.apply(Event::Recovered("a".into(), rows), now)),
+            [""; 0]
+        );
         let commands = planner.apply(Event::RecoveryFinished("a".into()), now);
-        assert!(commands.iter().any(|command| matches!(command, Command::Recover(name) if &**name == "b")));
+        assert!(
+            commands
+                .iter()
+                .any(|command| matches!(command, Command::Recover(name) if &**name == "b"))
+        );
         assert!(commands.iter().any(|command| matches!(command, Command::Fit(_))));
     }
 
@@ -621,7 +710,12 @@ mod tests {
         assert_eq!(story.last_snapshot().datasets.len(), 1);
         story.report("a", "x", Outcome::Finished);
         story.tell(Event::Reconfigured(config(&["b", "a"], "")));
-        assert!(story.asked.iter().any(|command| matches!(command, Command::Recover(name) if &**name == "a")));
+        assert!(
+            story
+                .asked
+                .iter()
+                .any(|command| matches!(command, Command::Recover(name) if &**name == "a"))
+        );
     }
 
     #[test]

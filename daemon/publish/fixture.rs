@@ -57,6 +57,7 @@ pub(super) fn dataset(name: &str) -> Dataset {
             gaps: GapPolicy::Interpolate,
         },
         steps: vec![1, 6, 24],
+        max_age: None,
         refit_interval: Duration::ZERO,
         keep_files: count(2),
         limits: Limits {
@@ -132,6 +133,7 @@ pub(super) fn view(config: Dataset, fits: Vec<ChannelFit>) -> DatasetView {
         channels,
         due: 1,
         gap_points: 5,
+        off_grid_rows: 3,
     }
 }
 

@@ -13,13 +13,19 @@ pub struct Pulse {
 impl Pulse {
     /// A loop has turned, and will again within `next`.
     pub fn beat(&self, name: &'static str, next: Duration) {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Instant::now() + next);
+        self.due
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, Instant::now() + next);
     }
 
     /// Loops that have broken their promise by `now`.
     pub fn silent(&self, now: Instant) -> Vec<&'static str> {
         let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        due.iter().filter(|(_, due)| **due < now).map(|(name, _)| *name).collect()
+        due.iter()
+            .filter(|(_, due)| **due < now)
+            .map(|(name, _)| *name)
+            .collect()
     }
 }
 

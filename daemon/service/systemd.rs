@@ -12,7 +12,10 @@ pub fn ready(status: &str) {
 /// Start-up goes on and needs more time than the unit gives it.
 pub fn extend_start(by: Duration, status: &str) {
     let microseconds = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-    notify(&[NotifyState::ExtendTimeoutUsec(microseconds), NotifyState::Status(status)]);
+    notify(&[
+        NotifyState::ExtendTimeoutUsec(microseconds),
+        NotifyState::Status(status),
+    ]);
 }
 
 /// The configuration is being read again. `Type=notify-reload` wants the time with it, or it kills the service.

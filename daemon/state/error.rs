@@ -84,6 +84,12 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// Whether going on would risk data: the process must stop and recover from disk. A segment that is damaged
+    /// costs its rows, and holds back drops that overlap it, but not the service.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Damaged { .. })
+    }
+
     /// For `map_err`: a failed read or write.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -12,20 +12,34 @@ use crate::message::fit_job::{FitJob, FitOutcome, FitReport};
 /// Fits every channel of a job.
 pub fn fit(job: FitJob) -> FitReport {
     let started = Instant::now();
-    let FitJob { dataset, spec, channels } = job;
+    let FitJob {
+        dataset,
+        spec,
+        channels,
+    } = job;
     let outcomes = channels
         .into_iter()
         .map(|(version, series)| {
             let result = fit_channel(&series, &spec).map(Arc::new);
-            FitOutcome { channel: series.channel, version, result }
+            FitOutcome {
+                channel: series.channel,
+                version,
+                result,
+            }
         })
         .collect();
-    FitReport { dataset, outcomes, elapsed: started.elapsed() }
+    FitReport {
+        dataset,
+        outcomes,
+        elapsed: started.elapsed(),
+    }
 }
 
 /// Fits one channel; a panic is that channel's failure.
 pub fn fit_channel(series: &Series, spec: &FitSpec) -> Result<forecastd_models::ChannelFit, FitFailure> {
     catch_unwind(AssertUnwindSafe(|| forecastd_models::fit::fit(series, spec))).unwrap_or_else(|panic| {
-        Err(FitFailure::Panicked { message: panic_message(panic.as_ref()) })
+        Err(FitFailure::Panicked {
+            message: panic_message(panic.as_ref()),
+        })
     })
 }

@@ -14,7 +14,6 @@ pub struct Workers<J> {
     threads: Vec<JoinHandle<()>>,
 }
 
-
 impl<J: Send + 'static> Workers<J> {
     /// Starts one thread a handler. A handler that panics loses its job, tells `panicked`, and takes the next one.
     /// `busy` learns the time of each job.
@@ -45,7 +44,10 @@ impl<J: Send + 'static> Workers<J> {
             })?;
             threads.push(thread);
         }
-        Ok(Self { queue: Some(queue), threads })
+        Ok(Self {
+            queue: Some(queue),
+            threads,
+        })
     }
 
     /// Hands over a job; says whether it was taken. Whoever sends keeps count of what is out, so the queue has
@@ -73,7 +75,10 @@ fn next<J>(jobs: &Mutex<Receiver<J>>) -> Option<J> {
 
 /// What a panic said.
 pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
 }
 

@@ -11,6 +11,7 @@ mod estimate;
 pub mod fit;
 pub mod forecast;
 pub mod forecast_map;
+pub mod frame;
 pub mod gaps;
 pub mod gram;
 pub mod kpss;
@@ -19,6 +20,7 @@ pub mod order;
 pub mod regression;
 pub mod series;
 pub mod time;
+pub mod torch_job;
 pub mod triangle;
 mod unit;
 

@@ -64,12 +64,16 @@ impl Daemon {
 
     /// Scrapes until `condition` holds.
     pub fn scrape_until(&self, what: &str, condition: impl Fn(&Page) -> bool) -> Page {
-        wait_for(&format!("{what}; the log:\n{}", self.log()), || Some(self.scrape()).filter(|page| condition(page)))
+        wait_for(&format!("{what}; the log:\n{}", self.log()), || {
+            Some(self.scrape()).filter(|page| condition(page))
+        })
     }
 
     /// Scrapes until so many drops have been dealt with.
     pub fn after_drops(&self, drops: u64) -> Page {
-        self.scrape_until(&format!("{drops} drops"), |page| page.sum("forecastd_drops_total") >= drops as f64)
+        self.scrape_until(&format!("{drops} drops"), |page| {
+            page.sum("forecastd_drops_total") >= drops as f64
+        })
     }
 
     /// Scrapes until no file waits and no fit is due.
@@ -111,7 +115,11 @@ pub fn try_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     Ok((status, if chunked { dechunk(body) } else { body.to_owned() }))
 }

@@ -10,7 +10,9 @@ const START: i64 = 1_767_225_600_000;
 const HOUR: i64 = 3_600_000;
 
 fn times(hours: impl IntoIterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMillisecondArray::from_iter_values(hours.into_iter().map(|hour| START + hour * HOUR)))
+    Arc::new(TimestampMillisecondArray::from_iter_values(
+        hours.into_iter().map(|hour| START + hour * HOUR),
+    ))
 }
 
 /// `time` and one column a channel; rows are hours.
@@ -26,7 +28,11 @@ pub fn wide(hours: std::ops::Range<i64>, channels: &[(&str, &dyn Fn(i64) -> f64)
 pub fn long(rows: &[(i64, &str, f64)]) -> Vec<u8> {
     let channels: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
     let values: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2)));
-    let columns = [("time", times(rows.iter().map(|row| row.0))), ("channel", channels), ("value", values)];
+    let columns = [
+        ("time", times(rows.iter().map(|row| row.0))),
+        ("channel", channels),
+        ("value", values),
+    ];
     parquet(&RecordBatch::try_from_iter(columns).unwrap())
 }
 

@@ -30,7 +30,9 @@ impl Environment {
 
     /// These datasets, as YAML list entries.
     pub fn with_datasets(datasets: &str) -> Self {
-        let environment = Self { dir: TempDir::new().unwrap() };
+        let environment = Self {
+            dir: TempDir::new().unwrap(),
+        };
         environment.configure(datasets);
         environment
     }
@@ -90,14 +92,23 @@ impl Environment {
     pub fn fsck(&self) -> serde_json::Value {
         let output = self.run(&["fsck", "--json"]);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        assert!(output.status.success(), "{report:#}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{report:#}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         report
     }
 
     /// Names in `quarantine`, with the reason of each: `(file name, reason)`, sorted.
     pub fn quarantined(&self) -> Vec<(String, String)> {
-        let Ok(folders) = fs::read_dir(self.path("incoming/d/quarantine")) else { return Vec::new() };
-        let mut found: Vec<_> = folders.flatten().filter_map(|folder| quarantined_file(&folder.path())).collect();
+        let Ok(folders) = fs::read_dir(self.path("incoming/d/quarantine")) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> = folders
+            .flatten()
+            .filter_map(|folder| quarantined_file(&folder.path()))
+            .collect();
         found.sort();
         found
     }
@@ -106,12 +117,18 @@ impl Environment {
 /// The file in a quarantine folder and the reason beside it, once both are there.
 fn quarantined_file(folder: &Path) -> Option<(String, String)> {
     let reason: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("reason.json")).ok()?).ok()?;
-    let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
     let file = names.into_iter().find(|name| name != "reason.json")?;
     Some((file, reason["reason"].as_str()?.to_owned()))
 }
 
 /// Runs the executable to its end.
 pub fn forecastd(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_forecastd")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_forecastd"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }

@@ -21,7 +21,10 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "waited a minute for {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -36,7 +39,10 @@ pub fn data(file: &str) -> Option<PathBuf> {
 
 /// Says that a test did not run, and why. In CI nothing may be skipped.
 pub fn skip<T>(reason: &str) -> Option<T> {
-    assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: {reason}");
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "nothing may be skipped in CI: {reason}"
+    );
     println!("skipped: {reason}");
     None
 }

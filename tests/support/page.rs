@@ -6,13 +6,20 @@ pub struct Page(BTreeMap<String, f64>);
 impl Page {
     pub fn parse(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        Self(samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(k, v)| (k.to_owned(), v.parse().unwrap())).collect())
+        Self(
+            samples
+                .map(|line| line.rsplit_once(' ').unwrap())
+                .map(|(k, v)| (k.to_owned(), v.parse().unwrap()))
+                .collect(),
+        )
     }
 
     /// The one sample of this name with exactly these labels, in any order.
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.samples(name).find_map(|(text, value)| {
-            let all = labels.iter().all(|(label, wanted)| text.contains(&format!("{label}=\"{wanted}\"")));
+            let all = labels
+                .iter()
+                .all(|(label, wanted)| text.contains(&format!("{label}=\"{wanted}\"")));
             let count = text.matches("=\"").count();
             (all && count == labels.len()).then_some(value)
         })

@@ -8,8 +8,17 @@ use super::skip;
 
 /// The path of a program, if this machine has it. In CI it must.
 pub fn find(program: &str) -> Option<&str> {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if found { Some(program) } else { skip(&format!("{program} is not installed")) }
+    let found = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    if found {
+        Some(program)
+    } else {
+        skip(&format!("{program} is not installed"))
+    }
 }
 
 /// What `promtool check metrics` has to say about a page: nothing, if all is well.

@@ -35,14 +35,21 @@ impl Feeder {
         let sampler = Sampler::new().context("the demo samples /proc, which only Linux has; give it a file instead")?;
         let stop = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("feeder".to_owned()).spawn(move || feed(sampler, &incoming, &until))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("feeder".to_owned())
+            .spawn(move || feed(sampler, &incoming, &until))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Stops, and tells what went wrong if anything did.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
         thread.join().unwrap_or_else(|_| anyhow::bail!("the feeder panicked"))
     }
 }
@@ -76,9 +83,13 @@ fn write_drop(incoming: &Path, rows: &[(i64, Sample)]) -> anyhow::Result<()> {
     let times = TimestampMillisecondArray::from_iter_values(rows.iter().map(|(time, _)| *time)).with_timezone("UTC");
     let mut columns: Vec<(&str, ArrayRef)> = vec![("time", Arc::new(times))];
     for (index, channel) in CHANNELS.iter().enumerate() {
-        columns.push((channel, Arc::new(Float64Array::from_iter(rows.iter().map(|(_, sample)| sample[index])))));
+        columns.push((
+            channel,
+            Arc::new(Float64Array::from_iter(rows.iter().map(|(_, sample)| sample[index]))),
+        ));
     }
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?;
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?;
     let hidden = incoming.join(".sample.tmp");
     let mut writer = ArrowWriter::try_new(File::create(&hidden)?, batch.schema(), None)?;
     writer.write(&batch)?;

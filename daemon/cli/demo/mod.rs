@@ -66,7 +66,10 @@ impl Demo {
             }
             None => Some(Feeder::start(incoming.clone())?),
         };
-        println!("forecastd runs in {} (log: forecastd.log, configuration: {CONFIG_FILE})", dir.display());
+        println!(
+            "forecastd runs in {} (log: forecastd.log, configuration: {CONFIG_FILE})",
+            dir.display()
+        );
         println!("  page     http://{address}/");
         println!("  metrics  http://{address}/metrics");
         println!("  drops    {}", incoming.display());
@@ -80,7 +83,11 @@ impl Demo {
         stop(&mut daemon).await?;
         let forecasts = scraped?;
         println!("\nstopped cleanly; {forecasts} forecast samples were on the last page");
-        Ok(if forecasts > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if forecasts > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 
@@ -112,7 +119,9 @@ async fn watch(daemon: &mut Child, address: SocketAddr, limit: Option<Duration>)
 #[expect(clippy::print_stdout, reason = "a show")]
 fn show(page: &Page, elapsed: Duration) {
     let sample = page.samples("forecastd_forecast").next();
-    let sample = sample.map(|(labels, value)| format!("   e.g. {{{labels}}} = {value:.4}")).unwrap_or_default();
+    let sample = sample
+        .map(|(labels, value)| format!("   e.g. {{{labels}}} = {value:.4}"))
+        .unwrap_or_default();
     let line = format!(
         "{:4.0} s  {:.0} drops  {:.0} rows  {:.0} fits  {} forecasts{sample}",
         elapsed.as_secs_f64(),
@@ -146,7 +155,9 @@ async fn stop(daemon: &mut Child) -> anyhow::Result<()> {
     if let Some(pid) = pid {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
     }
-    let status = timeout(Duration::from_secs(30), daemon.wait()).await.context("forecastd does not stop")??;
+    let status = timeout(Duration::from_secs(30), daemon.wait())
+        .await
+        .context("forecastd does not stop")??;
     if !status.success() {
         bail!("forecastd stopped with {status}; see forecastd.log");
     }
@@ -165,7 +176,10 @@ fn fresh_folder(dir: &Path) -> anyhow::Result<PathBuf> {
     if dir.join(CONFIG_FILE).exists() {
         fs::remove_dir_all(dir).with_context(|| format!("empty {}", dir.display()))?;
     } else if dir.exists() && fs::read_dir(dir)?.next().is_some() {
-        bail!("{} is not empty, and no earlier demo made it; name another folder with --dir", dir.display());
+        bail!(
+            "{} is not empty, and no earlier demo made it; name another folder with --dir",
+            dir.display()
+        );
     }
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     Ok(dir.canonicalize()?)

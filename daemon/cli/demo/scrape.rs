@@ -15,12 +15,16 @@ pub(super) struct Page(String);
 impl Page {
     /// Fetches the page.
     pub(super) async fn fetch(address: SocketAddr) -> anyhow::Result<Self> {
-        timeout(Duration::from_secs(5), Self::request(address)).await.context("the endpoint does not answer")?
+        timeout(Duration::from_secs(5), Self::request(address))
+            .await
+            .context("the endpoint does not answer")?
     }
 
     async fn request(address: SocketAddr) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")
+            .await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         let (head, body) = text.split_once("\r\n\r\n").context("no HTTP answer")?;

@@ -48,7 +48,10 @@ impl Sampler {
     /// When there is no `/proc/stat`.
     pub(super) fn new() -> io::Result<Self> {
         fs::metadata("/proc/stat")?;
-        Ok(Self { last: Counters::read(), at: Instant::now() })
+        Ok(Self {
+            last: Counters::read(),
+            at: Instant::now(),
+        })
     }
 
     /// The machine now; rates are over the time since the last sample.
@@ -63,7 +66,10 @@ impl Sampler {
         [
             busy.map(|(busy, all)| if all > 0.0 { busy / all } else { 0.0 }),
             memory_used(&read("/proc/meminfo")),
-            read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()),
+            read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok()),
             line(&stat, "procs_running").and_then(|fields| fields.first().copied()),
             rate(now.context_switches, last.context_switches),
             rate(now.interrupts, last.interrupts),
@@ -104,8 +110,15 @@ fn read(path: &str) -> String {
 
 /// The numbers of the line that begins with `name`.
 fn line(text: &str, name: &str) -> Option<Vec<f64>> {
-    let fields = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', ':']))?;
-    Some(fields.split_whitespace().map_while(|field| field.parse().ok()).collect())
+    let fields = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', ':']))?;
+    Some(
+        fields
+            .split_whitespace()
+            .map_while(|field| field.parse().ok())
+            .collect(),
+    )
 }
 
 fn memory_used(meminfo: &str) -> Option<f64> {
@@ -119,10 +132,16 @@ fn disk_bytes(diskstats: &str) -> Option<(f64, f64)> {
     let mut total = None;
     for line in diskstats.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, name, _, _, read, _, _, _, written, ..] = fields[..] else { continue };
+        let [_, _, name, _, _, read, _, _, _, written, ..] = fields[..] else {
+            continue;
+        };
         let is_partition = !name.starts_with("nvme") && name.ends_with(|last: char| last.is_ascii_digit())
             || name.starts_with("nvme") && name.contains('p');
-        if is_partition || ["loop", "ram", "zram", "dm-", "md", "sr"].iter().any(|kind| name.starts_with(kind)) {
+        if is_partition
+            || ["loop", "ram", "zram", "dm-", "md", "sr"]
+                .iter()
+                .any(|kind| name.starts_with(kind))
+        {
             continue;
         }
         if let (Ok(read), Ok(written)) = (read.parse::<f64>(), written.parse::<f64>()) {
@@ -137,7 +156,10 @@ fn disk_bytes(diskstats: &str) -> Option<(f64, f64)> {
 fn network_bytes(dev: &str) -> Option<(f64, f64)> {
     let mut total = None;
     for (_, counters) in dev.lines().filter_map(|line| line.split_once(':')) {
-        let fields: Vec<f64> = counters.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let fields: Vec<f64> = counters
+            .split_whitespace()
+            .filter_map(|field| field.parse().ok())
+            .collect();
         if let (Some(received), Some(sent)) = (fields.first(), fields.get(8)) {
             let (all_received, all_sent) = total.unwrap_or((0.0, 0.0));
             total = Some((all_received + received, all_sent + sent));
@@ -156,9 +178,13 @@ mod tests {
                      259 0 nvme0n1 1 0 8 1 1 0 16 1 0 1 1\n 259 1 nvme0n1p1 1 0 8 1 1 0 16 1 0 1 1\n   7 0 loop0 9 0 9 9 9 0 9";
         assert_eq!(disk_bytes(disks), Some((108.0 * 512.0, 216.0 * 512.0)));
         assert_eq!(disk_bytes(""), None);
-        let network = "Inter-|   Receive\n face |bytes packets\n    lo: 100 1 0 0 0 0 0 0 50 1 0\n  eth0: 7 1 0 0 0 0 0 0 8 1 0";
+        let network =
+            "Inter-|   Receive\n face |bytes packets\n    lo: 100 1 0 0 0 0 0 0 50 1 0\n  eth0: 7 1 0 0 0 0 0 0 8 1 0";
         assert_eq!(network_bytes(network), Some((107.0, 58.0)));
-        assert_eq!(memory_used("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable:   40 kB"), Some(60.0 * 1024.0));
+        assert_eq!(
+            memory_used("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable:   40 kB"),
+            Some(60.0 * 1024.0)
+        );
         assert_eq!(line("cpu  1 2 3\ncpu0 4", "cpu"), Some(vec![1.0, 2.0, 3.0]));
     }
 

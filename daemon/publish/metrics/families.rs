@@ -127,6 +127,7 @@ pub(super) struct FitFamilies {
     pub(super) channels: IntGaugeVec,
     pub(super) channels_due: IntGaugeVec,
     pub(super) gap_points: IntGaugeVec,
+    pub(super) off_grid_rows: IntGaugeVec,
     pub(super) worker_busy: CounterVec,
     pub(super) generation: IntGauge,
 }
@@ -164,6 +165,11 @@ impl FitFamilies {
             gap_points: to.gauges(
                 "forecastd_gap_points",
                 "Slots without a sample inside the windows that fits see.",
+                DATASET,
+            ),
+            off_grid_rows: to.gauges(
+                "forecastd_off_grid_rows",
+                "Committed rows that lie off their channel's grid, counted since the start.",
                 DATASET,
             ),
             worker_busy: to.float_counters(

@@ -235,6 +235,10 @@ impl Metrics {
                 set(&channels, view.channels.len() as u64);
                 set(&self.fit.channels_due.with_label_values(&[dataset]), view.due as u64);
                 set(&self.fit.gap_points.with_label_values(&[dataset]), view.gap_points);
+                set(
+                    &self.fit.off_grid_rows.with_label_values(&[dataset]),
+                    view.off_grid_rows,
+                );
             });
         }
     }
@@ -357,7 +361,7 @@ impl Metrics {
         ]
     }
 
-    fn gauges(&self) -> [&IntGaugeVec; 5] {
+    fn gauges(&self) -> [&IntGaugeVec; 6] {
         let (intake, fit) = (&self.intake, &self.fit);
         [
             &intake.files_waiting,
@@ -365,6 +369,7 @@ impl Metrics {
             &fit.channels,
             &fit.channels_due,
             &fit.gap_points,
+            &fit.off_grid_rows,
         ]
     }
 

@@ -1,1 +1,9 @@
+//! The libtorch side: the only crate that names `tch`, and the process in which it may crash.
+//!
+//! The daemon never links this crate; it starts the executable and speaks the frames of `forecastd_models`. Nothing
+//! here outlives a reply: a child may be killed at any instant and another one started in its place.
 
+pub mod device;
+pub mod job;
+pub mod serve;
+pub mod wire;

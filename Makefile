@@ -1,0 +1,63 @@
+# Every errand of this repository. `make` alone lists them.
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+CYCLES ?= 200
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+LIBTORCH_DIR := $(or $(LIBTORCH),$(CURDIR)/.libtorch)
+LIBRARIES = $(DESTDIR)$(PREFIX)/lib/forecastd
+
+.DEFAULT_GOAL := help
+.PHONY: help libtorch build test demo bench torture deny install clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+libtorch: ## Unpack libtorch for the CPU into .libtorch, 500 MB, unless LIBTORCH names one of your own
+ifdef LIBTORCH
+	@test -e "$(LIBTORCH)/lib/libtorch_cpu.so" || { echo "LIBTORCH=$(LIBTORCH) has no lib/libtorch_cpu.so" >&2; exit 1; }
+else
+	@python3 models/torch/libtorch.py .libtorch
+endif
+
+# A release build of forecastd-torch looks for its libraries in ../lib/forecastd (see models/torch/build.rs).
+build: libtorch ## Build forecastd and forecastd-torch, optimised, into target/release
+	cargo build --release --locked --workspace --bins
+	@mkdir -p $(TARGET)/lib && ln -sfn "$(LIBTORCH_DIR)/lib" $(TARGET)/lib/forecastd
+
+test: libtorch ## Set up and check everything; says at the end what was run and what was skipped
+	@tests/all.sh
+
+demo: ## Forecast this machine's own telemetry, or DATA=file.parquet; ends after DEMO_SECONDS=n, else with Ctrl-C
+	cargo build --release --locked
+	@$(TARGET)/release/forecastd demo $(if $(DATA),--data "$(DATA)") $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+bench: ## Measure the methods, the exposition, and the idle daemon
+	cargo bench --locked --bench '*'
+
+torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
+	TORTURE_CYCLES=$(CYCLES) cargo test --release --locked --test main torture -- --nocapture
+
+deny: ## Check licences and advisories of all dependencies (needs cargo-deny)
+	cargo deny --workspace check
+
+install: build ## Install under DESTDIR and PREFIX=/usr/local: executables, libtorch, unit, users, folders, example
+	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch
+	install -d "$(dir $(LIBRARIES))"
+ifdef LIBTORCH
+	ln -sfn "$(LIBTORCH)/lib" "$(LIBRARIES)"
+else
+	install -D -m 644 -t "$(LIBRARIES)" .libtorch/lib/*.so*
+	install -d "$(DESTDIR)$(PREFIX)/share/doc/forecastd"
+	cp -r .libtorch/licenses "$(DESTDIR)$(PREFIX)/share/doc/forecastd/"
+endif
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	sed 's#/usr/bin/forecastd#$(PREFIX)/bin/forecastd#g' systemd/forecastd.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/forecastd.service"
+	install -D -m 644 systemd/forecastd.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/forecastd.conf"
+	install -D -m 644 systemd/forecastd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/forecastd.conf"
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/forecastd" config/forecastd.yaml
+	@test -e "$(DESTDIR)$(SYSCONFDIR)/forecastd/forecastd.yaml" || echo "Next: write $(SYSCONFDIR)/forecastd/forecastd.yaml; the example lies in $(PREFIX)/share/doc/forecastd"
+
+clean: ## Remove what was built and unpacked
+	cargo clean
+	rm -rf .libtorch .tools

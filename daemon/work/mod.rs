@@ -1,0 +1,5 @@
+//! Decisions become results: what computes, each on threads or in a process of its own.
+
+pub mod fit;
+pub mod torch_process;
+pub mod worker;

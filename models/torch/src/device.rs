@@ -1,0 +1,140 @@
+//! The device that libtorch computes on, found before the first tensor.
+//!
+//! The executable is linked against the CPU libraries alone, so that one build serves every machine. CUDA is a
+//! matter of what lies beside `libtorch_cpu.so` when it runs: with `libtorch_cuda.so` there, libtorch registers its
+//! CUDA back-end as that file is loaded. All `unsafe` of this crate is here: loading libraries and asking three plain
+//! C functions.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::path::{Path, PathBuf};
+
+use forecastd_models::torch_job::TorchDevice;
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Cuda, Device};
+
+/// Room for the name of a GPU; the driver cuts it off there.
+const NAME_BYTES: usize = 256;
+
+/// Where this process computes, as libtorch is told and as the daemon is told.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// For tensors.
+    pub device: Device,
+    /// For people and for sizing batches.
+    pub described: TorchDevice,
+}
+
+/// The first GPU if libtorch can use one, else the CPU. Must come before the first tensor: libtorch looks for its
+/// CUDA back-end once, and remembers that there was none.
+pub fn find() -> Placement {
+    match load_cuda().and_then(|()| first_gpu()) {
+        Ok(described) => Placement {
+            device: Device::Cuda(0),
+            described,
+        },
+        Err(reason) => {
+            eprintln!("computing on the CPU: {reason}");
+            Placement {
+                device: Device::Cpu,
+                described: TorchDevice::Cpu,
+            }
+        }
+    }
+}
+
+/// The version of the libtorch that this process has really loaded, which `LD_LIBRARY_PATH` may have chosen.
+#[expect(
+    unsafe_code,
+    reason = "calls a C function of libtorch that takes nothing and returns an integer"
+)]
+pub fn libtorch_version() -> String {
+    let this = Library::this();
+    // SAFETY: torch/csrc/inductor/aoti_torch/c/shim.h declares `uint64_t aoti_torch_abi_version()`.
+    let version = unsafe {
+        this.get::<unsafe extern "C" fn() -> u64>(b"aoti_torch_abi_version\0")
+            .map(|version| version())
+    };
+    match version.map(u64::to_be_bytes) {
+        Ok([major, minor, patch, ..]) => format!("{major}.{minor}.{patch}"),
+        Err(_) => "older than 2.9".to_owned(), // the function came with 2.9
+    }
+}
+
+/// Loads `libtorch_cuda.so` from beside `libtorch_cpu.so`, for good.
+#[expect(
+    unsafe_code,
+    reason = "loading a library runs its initialisers; registering CUDA is what they are for"
+)]
+fn load_cuda() -> Result<(), String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").map_err(|error| format!("/proc/self/maps: {error}"))?;
+    let library = beside_libtorch(&maps).ok_or("libtorch_cpu.so is not among the loaded libraries")?;
+    if !library.exists() {
+        return Err(format!("there is no {}", library.display()));
+    }
+    // SAFETY: the library belongs to the libtorch that is loaded, and no other thread runs yet.
+    let loaded = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| error.to_string())?;
+    std::mem::forget(loaded); // libtorch keeps pointers into it
+    Ok(())
+}
+
+/// `libtorch_cuda.so` in the folder from which `libtorch_cpu.so` was mapped.
+fn beside_libtorch(maps: &str) -> Option<PathBuf> {
+    let mapped = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
+    let path = Path::new(&mapped[mapped.find('/')?..]);
+    Some(path.with_file_name("libtorch_cuda.so"))
+}
+
+fn first_gpu() -> Result<TorchDevice, String> {
+    if !Cuda::is_available() {
+        return Err("libtorch_cuda.so is loaded, but finds no GPU that it can use".to_owned());
+    }
+    describe_gpu().map_err(|error| format!("the CUDA driver does not describe its GPU: {error}"))
+}
+
+/// Name and memory of the first GPU, from the driver: `tch` has no call for them.
+#[expect(
+    unsafe_code,
+    reason = "calls C functions of the CUDA driver, whose ABI is fixed by its _v2 names"
+)]
+fn describe_gpu() -> Result<TorchDevice, libloading::Error> {
+    let mut name: [c_char; NAME_BYTES] = [0; NAME_BYTES];
+    let mut memory = 0_usize;
+    // SAFETY: signatures as in cuda.h: `CUresult cuDeviceGetName(char *, int, CUdevice)` and
+    // `CUresult cuDeviceTotalMem_v2(size_t *, CUdevice)`, CUresult an enum, CUdevice an int. libtorch has initialised
+    // the driver. The name's last byte is never given away, so it stays terminated.
+    unsafe {
+        let driver = Library::open(Some("libcuda.so.1"), RTLD_NOW)?;
+        let get_name: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
+            driver.get(b"cuDeviceGetName\0")?;
+        let total_memory: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut usize, c_int) -> c_int> =
+            driver.get(b"cuDeviceTotalMem_v2\0")?;
+        get_name(name.as_mut_ptr(), NAME_BYTES as c_int - 1, 0);
+        total_memory(&raw mut memory, 0);
+        Ok(TorchDevice::Cuda {
+            name: CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned(),
+            memory: memory as u64,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_is_sought_beside_the_libtorch_that_is_mapped() {
+        let maps = "7f00-7f01 r--p 00000000 08:01 1      /usr/lib/libm.so.6\n\
+                    7f02-7f03 r-xp 00000000 08:01 2      /opt/my torch/lib/libtorch_cpu.so\n";
+        let expected = PathBuf::from("/opt/my torch/lib/libtorch_cuda.so");
+        assert_eq!(beside_libtorch(maps), Some(expected));
+        assert_eq!(
+            beside_libtorch("7f00-7f01 r--p 00000000 08:01 1 /usr/lib/libm.so.6\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn the_version_is_the_one_that_tch_is_made_for() {
+        assert_eq!(libtorch_version(), "2.11.0"); // the version that torch-sys 0.24.0 asks for
+    }
+}
