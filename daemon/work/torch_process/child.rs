@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forecastd_models::frame::{Frame, PREFIX, body_length};
-use forecastd_models::torch_job::{Hello, Reply, Request};
+use forecastd_models::torch_job::{Hello, Reply};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
@@ -50,9 +50,9 @@ impl TorchChild {
         Ok(child)
     }
 
-    pub(super) fn send(&mut self, request: &Frame<Request>) -> Result<(), String> {
-        let bytes = request.encode().map_err(|error| error.to_string())?;
-        self.socket.write_all(&bytes).map_err(|error| match error.kind() {
+    /// Sends a whole frame.
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.socket.write_all(frame).map_err(|error| match error.kind() {
             kind if is_end(kind) => "ended".to_owned(),
             _ => format!("does not take a frame: {error}"),
         })
