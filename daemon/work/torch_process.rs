@@ -103,21 +103,21 @@ fn because(reason: Option<&str>) -> String {
 
 /// How patient the supervisor is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+struct Pace {
     /// Time from start to the child's first words; finding a GPU takes seconds.
-    pub(crate) hello: Duration,
+    hello: Duration,
     /// Rest between an answered ping and the next.
-    pub(crate) ping_every: Duration,
+    ping_every: Duration,
     /// Time that an answer to a ping, or the taking of a frame, may need.
-    pub(crate) ping_within: Duration,
+    ping_within: Duration,
     /// Wait after the first bad end; doubles with each that follows.
-    pub(crate) first_wait: Duration,
+    first_wait: Duration,
     /// The longest wait.
-    pub(crate) longest_wait: Duration,
+    longest_wait: Duration,
     /// A child that lived this long was healthy: the wait starts over.
-    pub(crate) healthy_after: Duration,
+    healthy_after: Duration,
     /// Time between asking a child to end and killing it.
-    pub(crate) stop_within: Duration,
+    stop_within: Duration,
 }
 
 impl Default for Pace {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forecastd_models::frame::{Frame, PREFIX, body_length};
-use forecastd_models::torch_job::{Hello, Reply, Request};
+use forecastd_models::torch_job::{Hello, Reply};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
@@ -50,11 +50,12 @@ impl TorchChild {
         Ok(child)
     }
 
-    pub(super) fn send(&mut self, request: &Frame<Request>) -> Result<(), String> {
-        let bytes = request.encode().map_err(|error| error.to_string())?;
-        self.socket
-            .write_all(&bytes)
-            .map_err(|error| format!("does not take a frame: {error}"))
+    /// Sends a whole frame.
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.socket.write_all(frame).map_err(|error| match error.kind() {
+            kind if is_end(kind) => "ended".to_owned(),
+            _ => format!("does not take a frame: {error}"),
+        })
     }
 
     /// Asks the process to end.
@@ -91,10 +92,19 @@ impl Drop for TorchChild {
     }
 }
 
+/// Whether an error of the socket says no more than that the other side is gone. It reads as a reset if a frame was
+/// still on its way to it.
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
+
 /// Hands on what the child says, until it closes the socket or says what cannot be understood.
 fn listen(mut socket: UnixStream, number: u64, events: &Sender<Event>) {
     let heard = hear(&mut socket, number, events);
-    let reason = heard.err().filter(|error| error.kind() != ErrorKind::UnexpectedEof);
+    let reason = heard.err().filter(|error| !is_end(error.kind()));
     let _ = events.send(Event::Said(number, Said::Closed(reason.map(|error| error.to_string())))); // fails only while stopping
 }
 

@@ -79,13 +79,22 @@ impl Running {
         self.job.is_none() && !matches!(self.pulse, Pulse::Hello { .. })
     }
 
-    /// Gives it a job.
+    /// Gives it a job. One that makes no frame is its caller's trouble, not the child's.
     pub(super) fn give(&mut self, mut call: Call) -> Result<(), String> {
         let id = self.next_id();
         let Frame { header: body, slices } = std::mem::replace(&mut call.request, RequestBody::Ping.into());
-        self.job = Some((id, call));
         let header = Request { id, body };
-        self.child.send(&Frame { header, slices })
+        match (Frame { header, slices }).encode() {
+            Ok(bytes) => {
+                self.job = Some((id, call));
+                self.child.send(&bytes)
+            }
+            Err(error) => {
+                let message = error.to_string();
+                call.answer(Err(TorchError::Failed { message }));
+                Ok(())
+            }
+        }
     }
 
     /// Does what is due by now.
@@ -137,7 +146,8 @@ impl Running {
         let id = self.next_id();
         self.pulse = Pulse::Pong { id, until };
         let body = RequestBody::Ping;
-        self.child.send(&Request { id, body }.into())
+        let ping = Frame::from(Request { id, body }).encode();
+        self.child.send(&ping.expect("a few bytes always make a frame"))
     }
 
     fn next_id(&mut self) -> u64 {

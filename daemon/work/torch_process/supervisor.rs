@@ -114,8 +114,10 @@ impl Supervisor {
             return Ok(());
         };
         running.keep_time(now, &self.pace)?;
-        if running.is_idle() {
-            return self.waiting.pop_front().map_or(Ok(()), |call| running.give(call));
+        while running.is_idle()
+            && let Some(call) = self.waiting.pop_front()
+        {
+            running.give(call)?;
         }
         Ok(())
     }

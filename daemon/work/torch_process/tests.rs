@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use forecastd_models::frame::MAX_BODY;
+
 use super::*;
 
 /// Longer than anything here takes; only a test that fails waits for it.
@@ -139,7 +141,8 @@ fn a_child_that_hangs_is_killed_and_another_one_started() {
         ),
     ];
     for (manner, pace, expected) in cases {
-        let (_torch, statuses) = start(manner, true, pace);
+        let stop_within = brief; // one that stands still when the test ends hears no SIGTERM
+        let (_torch, statuses) = start(manner, true, Pace { stop_within, ..pace });
         let status = until(&statuses, |status| status.last_error.is_some());
         assert!(
             last_error(&status).contains(expected) && !status.up,
@@ -185,6 +188,24 @@ fn callers_who_wait_when_the_daemon_stops_are_told_so() {
     torch.events.send(Event::Call(call)).expect("the supervisor lives");
     drop(torch);
     assert_eq!(answered.recv(), Ok(Err(TorchError::Stopping)));
+}
+
+#[test]
+fn a_job_too_large_for_a_frame_is_refused_and_the_child_lives_on() {
+    let (torch, statuses) = start("well", false, quick());
+    let request = Frame {
+        header: RequestBody::Smoke { size: 1 },
+        slices: vec![vec![0; MAX_BODY]],
+    };
+    let refused = torch.call(request, LONG).expect_err("it is too long").to_string();
+    assert!(refused.contains("at most 268435456 are taken"), "{refused}");
+    torch.smoke(LONG).expect("the same child serves on");
+    drop(torch);
+    assert!(
+        statuses
+            .iter()
+            .all(|status| status.restarts == 0 && status.last_error.is_none())
+    );
 }
 
 #[test]
