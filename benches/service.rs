@@ -9,7 +9,7 @@
 )]
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "the stories use more of it")]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the stories use more of it")]
 mod support;
 
 use std::fs;

@@ -127,7 +127,7 @@ fn channels_that_cannot_be_fitted_have_a_named_fallback_and_cost_the_others_noth
         if hour < 4 {
             rows.push((hour, "short", hour as f64));
         }
-        if hour % 40 == 0 || hour == 1 {
+        if hour % 20 == 0 || hour == 1 {
             rows.push((hour, "sparse", hour as f64));
         }
     }

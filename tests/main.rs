@@ -1,6 +1,7 @@
 //! Stories about the whole: the real executable, real folders, real scrapes. One binary, one module a theme.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say why by failing")]
+#![allow(unreachable_pub, reason = "the benches include `support` too")]
 
 mod support;
 

@@ -26,6 +26,8 @@ pub struct DatasetView {
     pub newest: Option<Timestamp>,
     /// Channels whose history is ahead of their fit.
     pub due: usize,
+    /// Files in its folder that are not dealt with yet.
+    pub files_waiting: usize,
     /// Slots without a sample, inside the windows that fits see.
     pub gap_points: u64,
     /// Rows that did not lie on their channel's grid, since the process started.

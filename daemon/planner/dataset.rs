@@ -210,6 +210,7 @@ impl DatasetState {
                 .collect(),
             newest: self.newest,
             due: self.due.len() + self.fitting,
+            files_waiting: self.files.waiting(),
             gap_points: self
                 .channels
                 .values()

@@ -10,6 +10,8 @@ pub struct Files {
     landed: VecDeque<LandedFile>,
     /// Dealt with, but still in the folder: left there on purpose, or not yet gone when the folder was listed.
     settled: HashSet<LandedFile>,
+    /// Files that are still being written, or may be.
+    unripe: usize,
     listed: bool,
 }
 
@@ -29,6 +31,7 @@ impl Files {
     /// The folder was looked at in vain: nothing waits there as far as we know.
     pub fn unreadable(&mut self) {
         self.landed.clear();
+        self.unripe = 0;
         self.listed = true;
     }
 
@@ -55,8 +58,13 @@ impl Files {
         self.settled.insert(file);
     }
 
-    /// Files that wait.
-    pub fn waiting(&self) -> usize {
+    /// Files that can be taken.
+    pub fn ready(&self) -> usize {
         self.landed.len()
+    }
+
+    /// Files that wait, those that are not ripe yet included.
+    pub fn waiting(&self) -> usize {
+        self.landed.len() + self.unripe
     }
 }

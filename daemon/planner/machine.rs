@@ -35,8 +35,9 @@ pub struct Planner {
     storing: bool,
     /// The writer has a batch.
     writing: bool,
-    /// Where the search for the next file or batch begins, so that no dataset starves another.
-    turn: usize,
+    ingest_turn: Turn,
+    fit_turn: Turn,
+    write_turn: Turn,
     back_off: Option<BackOff>,
     generation: u64,
     unpublished: bool,
@@ -60,7 +61,9 @@ impl Planner {
             fit_workers: fit_workers.get(),
             storing: false,
             writing: false,
-            turn: 0,
+            ingest_turn: Turn::default(),
+            fit_turn: Turn::default(),
+            write_turn: Turn::default(),
             back_off: None,
             generation: 0,
             unpublished: false,
@@ -75,7 +78,9 @@ impl Planner {
         match event {
             Event::Listed(listing) => {
                 if let Some(dataset) = self.dataset(&listing.dataset) {
+                    let before = dataset.files.waiting();
                     dataset.files.list(listing);
+                    self.unpublished |= dataset.files.waiting() != before;
                 }
             }
             Event::Unreadable(name) => {
@@ -115,7 +120,7 @@ impl Planner {
 
     /// When [`Event::Woken`] should come if nothing else happens before.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let back_off = self.back_off.filter(|_| self.files_wait()).map(|rest| rest.until);
+        let back_off = self.back_off.filter(|_| self.files_ready()).map(|rest| rest.until);
         let publish = if self.unpublished {
             self.published_at.map(|at| after(at, PUBLISH_INTERVAL))
         } else {
@@ -145,8 +150,8 @@ impl Planner {
         self.datasets.iter_mut().find(|dataset| dataset.name() == name)
     }
 
-    fn files_wait(&self) -> bool {
-        self.datasets.iter().any(|dataset| dataset.files.waiting() > 0)
+    fn files_ready(&self) -> bool {
+        self.datasets.iter().any(|dataset| dataset.files.ready() > 0)
     }
 
     fn ingested(&mut self, report: IngestReport, now: Timestamp) {
@@ -224,12 +229,14 @@ impl Planner {
         if self.storing || self.back_off.is_some_and(|rest| now < rest.until) {
             return;
         }
-        for dataset in in_turn(&mut self.datasets, &mut self.turn) {
+        for index in self.ingest_turn.order(self.datasets.len()) {
+            let dataset = &mut self.datasets[index];
             if dataset.recovery == Recovery::Done
                 && let Some(file) = dataset.files.take()
             {
-                self.storing = true;
                 commands.push(Command::Ingest(file, Arc::clone(dataset.config())));
+                self.storing = true;
+                self.ingest_turn = Turn(index);
                 return;
             }
         }
@@ -237,24 +244,28 @@ impl Planner {
 
     /// Every idle worker gets its share of what is due: under load the batches grow and no queue does.
     fn plan_fits(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
-        for dataset in in_turn(&mut self.datasets, &mut self.turn) {
+        for index in self.fit_turn.order(self.datasets.len()) {
+            let dataset = &mut self.datasets[index];
             while self.idle_fit_workers > 0 && dataset.ready(now) > 0 {
                 let share = dataset.ready(now).div_ceil(self.idle_fit_workers);
                 if let Some(job) = dataset.take_batch(share.min(BATCH_CHANNELS), now) {
-                    self.idle_fit_workers -= 1;
                     commands.push(Command::Fit(job));
+                    self.idle_fit_workers -= 1;
+                    self.fit_turn = Turn(index);
                 }
             }
         }
     }
 
     fn plan_files(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
-        for dataset in in_turn(&mut self.datasets, &mut self.turn) {
+        for index in self.write_turn.order(self.datasets.len()) {
+            let dataset = &mut self.datasets[index];
             if !self.writing
                 && let Some(batch) = dataset.take_unwritten(now)
             {
-                self.writing = true;
                 commands.push(Command::WriteForecasts(batch, Arc::clone(dataset.config())));
+                self.writing = true;
+                self.write_turn = Turn(index);
             }
         }
     }
@@ -279,12 +290,14 @@ fn after(time: Timestamp, wait: Duration) -> Timestamp {
     time.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// All datasets, beginning with another one each time.
-fn in_turn<'a>(datasets: &'a mut [DatasetState], turn: &mut usize) -> impl Iterator<Item = &'a mut DatasetState> {
-    *turn = turn.wrapping_add(1);
-    let start = turn.checked_rem(datasets.len()).unwrap_or(0);
-    let (head, tail) = datasets.split_at_mut(start);
-    tail.iter_mut().chain(head)
+/// Whose turn it is, so that no dataset starves another: the search begins behind the one that was served last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn(usize);
+
+impl Turn {
+    fn order(self, datasets: usize) -> impl Iterator<Item = usize> {
+        (self.0 + 1..self.0 + 1 + datasets).map(move |index| index % datasets)
+    }
 }
 
 #[cfg(test)]

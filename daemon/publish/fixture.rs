@@ -132,6 +132,7 @@ pub(super) fn view(config: Dataset, fits: Vec<ChannelFit>) -> DatasetView {
         newest: channels.first_key_value().map(|_| Timestamp(NOW.0 - HOUR)),
         channels,
         due: 1,
+        files_waiting: 3,
         gap_points: 5,
         off_grid_rows: 3,
     }

@@ -96,7 +96,7 @@ fn write_datasets(html: &mut String, snapshot: &Snapshot, metrics: &Metrics, now
             view.channels.len(),
             view.due,
             Newest { at: view.newest, now },
-            figures.files_waiting,
+            view.files_waiting,
             figures.rows_committed,
             Escaped(figures.last_error.as_deref().unwrap_or("none")),
         )?;

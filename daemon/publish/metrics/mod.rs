@@ -57,7 +57,6 @@ pub struct IngestTotals {
 /// What the landing page shows of a dataset's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DatasetFigures {
-    pub(super) files_waiting: i64,
     pub(super) rows_committed: u64,
     pub(super) last_error: Option<String>,
 }
@@ -173,12 +172,10 @@ impl Metrics {
     /// A folder was listed.
     pub fn listed(&self, listing: &Listing, now: Timestamp) {
         let dataset = &*listing.dataset;
-        let waiting = listing.landed.len() + listing.waiting;
         self.tell(dataset, |_| {
             self.count(&self.intake.scans, dataset, 1);
             let last_scan = self.intake.last_scan.with_label_values(&[dataset]);
             last_scan.set(now.as_seconds());
-            set(&self.intake.files_waiting.with_label_values(&[dataset]), waiting as u64);
             let ignored = self.intake.files_ignored.with_label_values(&[dataset]);
             set(&ignored, listing.ignored as u64);
         });
@@ -233,6 +230,8 @@ impl Metrics {
             self.tell(dataset, |_| {
                 let channels = self.fit.channels.with_label_values(&[dataset]);
                 set(&channels, view.channels.len() as u64);
+                let waiting = self.intake.files_waiting.with_label_values(&[dataset]);
+                set(&waiting, view.files_waiting as u64);
                 set(&self.fit.channels_due.with_label_values(&[dataset]), view.due as u64);
                 set(&self.fit.gap_points.with_label_values(&[dataset]), view.gap_points);
                 set(
@@ -292,7 +291,6 @@ impl Metrics {
             return DatasetFigures::default();
         };
         DatasetFigures {
-            files_waiting: self.intake.files_waiting.with_label_values(&[dataset]).get(),
             rows_committed: self.intake.rows_committed.with_label_values(&[dataset]).get(),
             last_error: last_error.clone(),
         }
