@@ -18,8 +18,9 @@ use super::{FINAL_LEVEL, ROW_GROUP, Row, Segment, schema};
 use crate::state::durable::Disk;
 use crate::state::error::StateError;
 
-/// A segment of this many rows is large enough: merging it again would cost seconds and gain nothing.
-const FULL_ROWS: u64 = 1 << 20;
+/// A segment of this many rows is large enough. It bounds a merge, during which intake waits, to sixteen times as
+/// many: about a second.
+const FULL_ROWS: u64 = 1 << 18;
 
 const TEMPORARY: &str = "segment.tmp";
 
