@@ -55,7 +55,9 @@ fn exposition() -> Exposition {
         channels: (0..CHANNELS).map(channel).collect::<BTreeMap<_, _>>(),
         newest: None,
         due: 0,
+        files_waiting: 0,
         gap_points: 0,
+        off_grid_rows: 0,
     };
     let datasets = vec![view];
     let (_, snapshot) = watch::channel(Arc::new(Snapshot {
@@ -134,6 +136,7 @@ fn dataset() -> Dataset {
             gaps: GapPolicy::Hold,
         },
         steps: vec![1, 24, 96],
+        max_age: None,
         refit_interval: Duration::ZERO,
         keep_files: count(1),
         limits: Limits {

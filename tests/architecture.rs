@@ -43,7 +43,7 @@ fn names(text: &str, path: &str) -> bool {
 fn nobody_names(paths: &[&str], folders: &[&str], but: &[&str]) {
     let mut found = Vec::new();
     for (file, text) in sources(folders) {
-        if but.iter().any(|allowed| file.starts_with(allowed)) {
+        if but.iter().any(|allowed| file.to_str().unwrap().starts_with(allowed)) {
             continue;
         }
         found.extend(

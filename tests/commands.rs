@@ -78,7 +78,7 @@ fn fit_names_the_file_and_the_column_that_is_wrong() {
         ),
         (
             &["fit", file, "--time", "tme", "--horizon", "3"],
-            &["a.parquet", "`tme`", "time"],
+            &["a.parquet", "\"tme\"", "\"time\""],
         ),
         (
             &[
@@ -93,7 +93,7 @@ fn fit_names_the_file_and_the_column_that_is_wrong() {
                 "--horizon",
                 "3",
             ],
-            &["a.parquet", "`no`"],
+            &["a.parquet", "\"no\""],
         ),
         (
             &["fit", file, "--time", "time", "--horizon", "3", "--levels", "1.5"],

@@ -113,7 +113,7 @@ fn a_long_file_makes_a_channel_of_each_combination_of_names() {
 
 #[test]
 fn channels_that_cannot_be_fitted_have_a_named_fallback_and_cost_the_others_nothing() {
-    let environment = Environment::with_series("{ time: time, channel: channel, value: value }");
+    let environment = Environment::with_series("{ time: time, channel: channel, value: value, frequency: 1h }");
     let daemon = environment.start();
     let mut rows: Vec<(i64, &str, f64)> = Vec::new();
     for hour in 0..300 {

@@ -161,7 +161,7 @@ impl Ingest {
     ) -> Result<Outcome, Fault> {
         self.store
             .record_rejection(&meta(file, key, file.fingerprint.size, now), &verdict)?;
-        let place = match quarantine(file, key, &verdict, &dataset.quarantine) {
+        let place = match quarantine(file, key, &verdict, &dataset.quarantine, now) {
             Ok(place) => place,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Withdrawn),
             Err(error) => return Err(Fault::Machine(format!("{}: quarantine: {error}", file.path.display()))),

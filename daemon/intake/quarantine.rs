@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
+use forecastd_models::Timestamp;
 use serde::Serialize;
 
 use super::landed;
@@ -37,6 +37,7 @@ pub fn quarantine(
     key: Option<ContentKey>,
     verdict: &Rejected,
     folder: &Path,
+    now: Timestamp,
 ) -> io::Result<PathBuf> {
     if landed::unchanged(file)?.is_none() {
         return Err(gone(file));
@@ -45,7 +46,7 @@ pub fn quarantine(
     let new = !cell.exists();
     fs::create_dir_all(&cell).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", cell.display())))?;
     // The verdict first: a crash in between must not leave a file that nobody can explain.
-    write_verdict(file, key, verdict, &cell)?;
+    write_verdict(file, key, verdict, &cell, now)?;
     let name = file.path.file_name().unwrap_or(OsStr::new("drop"));
     if relocate(file, &cell, name)?.is_none() {
         if new {
@@ -73,16 +74,20 @@ fn cell_name(file: &LandedFile, key: Option<ContentKey>) -> OsString {
 }
 
 /// Under a passing name until it is durable, so that a reader finds a whole verdict or none.
-fn write_verdict(file: &LandedFile, key: Option<ContentKey>, verdict: &Rejected, cell: &Path) -> io::Result<()> {
+fn write_verdict(
+    file: &LandedFile,
+    key: Option<ContentKey>,
+    verdict: &Rejected,
+    cell: &Path,
+    now: Timestamp,
+) -> io::Result<()> {
     let verdict = Verdict {
         path: file.path.to_string_lossy().into_owned(),
         reason: verdict.reason.label(),
         detail: &verdict.detail,
         bytes: file.fingerprint.size,
         key: key.map(|key| key.to_string()),
-        time: jiff::Timestamp::try_from(SystemTime::now())
-            .map_err(io::Error::other)?
-            .to_string(),
+        time: now.to_string(),
     };
     let passing = cell.join(".reason.json.tmp");
     let mut written = File::create(&passing)?;
@@ -121,6 +126,7 @@ mod tests {
             Some(ContentKey([0xab; 32])),
             &refused(),
             &folder.path().join("quarantine"),
+            Timestamp(0),
         );
         let cell = cell.expect("quarantined");
         assert!(
@@ -150,7 +156,13 @@ mod tests {
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).expect("a fifo");
         for path in [link, fifo] {
             let before = fs::symlink_metadata(&path).expect("there").file_type();
-            let cell = quarantine(&landed_file(&path), None, &refused(), &folder.path().join("q"));
+            let cell = quarantine(
+                &landed_file(&path),
+                None,
+                &refused(),
+                &folder.path().join("q"),
+                Timestamp(0),
+            );
             let moved = cell.expect("quarantined").join(path.file_name().expect("a name"));
             assert_eq!(fs::symlink_metadata(&moved).expect("there").file_type(), before);
         }
@@ -164,7 +176,14 @@ mod tests {
         let quarantined = || {
             fs::write(&path, "content").expect("written");
             let key = Some(ContentKey([1; 32]));
-            quarantine(&landed_file(&path), key, &refused(), &folder.path().join("q")).expect("quarantined")
+            quarantine(
+                &landed_file(&path),
+                key,
+                &refused(),
+                &folder.path().join("q"),
+                Timestamp(0),
+            )
+            .expect("quarantined")
         };
         assert_eq!(quarantined(), quarantined());
         assert!(quarantined().join("a.2.parquet").exists());
@@ -177,7 +196,7 @@ mod tests {
         fs::write(&path, "bad").expect("written");
         let file = landed_file(&path);
         fs::write(&path, "good by now").expect("rewritten");
-        let error = quarantine(&file, None, &refused(), &folder.path().join("q")).expect_err("changed");
+        let error = quarantine(&file, None, &refused(), &folder.path().join("q"), Timestamp(0)).expect_err("changed");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(fs::read_to_string(&path).expect("there"), "good by now");
         assert!(!folder.path().join("q").exists());

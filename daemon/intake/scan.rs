@@ -154,7 +154,9 @@ fn list(folder: &Path) -> io::Result<(Vec<(OsString, Metadata)>, usize)> {
         let entry = entry?;
         let name = entry.file_name();
         if !is_drop(&name) {
-            ignored += 1;
+            // Hidden names are files on their way in, folders are where drops go afterwards: neither is a mistake.
+            let misplaced = !is_hidden(&name) && !entry.file_type().is_ok_and(|kind| kind.is_dir());
+            ignored += usize::from(misplaced);
             continue;
         }
         match entry.metadata() {
@@ -167,14 +169,27 @@ fn list(folder: &Path) -> io::Result<(Vec<(OsString, Metadata)>, usize)> {
     Ok((drops, ignored))
 }
 
-/// Writers hide unfinished files behind a leading `.` or `_`, or behind a last suffix such as `.tmp` or `.part`.
 fn is_drop(name: &OsStr) -> bool {
+    ends(name, &[".parquet", ".parq", ".pq"]) && !is_hidden(name)
+}
+
+/// Writers hide unfinished files behind a leading `.` or `_`, or behind a last suffix.
+fn is_hidden(name: &OsStr) -> bool {
+    let unfinished = [
+        ".tmp",
+        ".temp",
+        ".part",
+        ".partial",
+        ".inprogress",
+        ".crdownload",
+        ".filepart",
+    ];
+    name.as_bytes().starts_with(b".") || name.as_bytes().starts_with(b"_") || ends(name, &unfinished)
+}
+
+fn ends(name: &OsStr, suffixes: &[&str]) -> bool {
     let name = name.as_bytes().to_ascii_lowercase();
-    let hidden = name.starts_with(b".") || name.starts_with(b"_");
-    let parquet = [&b".parquet"[..], b".parq", b".pq"]
-        .iter()
-        .any(|end| name.ends_with(end));
-    parquet && !hidden
+    suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes()))
 }
 
 /// `None` when the file cannot be looked at just now.
@@ -325,26 +340,20 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_drops_and_folders_are_ignored_and_counted() {
+    fn what_is_misnamed_is_counted_and_what_is_on_its_way_or_a_folder_of_ours_is_not() {
         let mut bench = Bench::new();
-        let others = [
-            ".a.parquet",
-            "_a.parquet",
-            "a.parquet.tmp",
-            "a.parquet.part",
-            "a.csv",
-            "a.pq.crdownload",
-            "parquet",
-        ];
-        for name in others {
+        let on_their_way = [".a.parquet", "_a.parquet", "a.parquet.tmp", "a.PART", "a.pq.crdownload"];
+        let mistakes = ["a.csv", "parquet", "a.parquet.gz"];
+        for name in on_their_way.iter().chain(&mistakes) {
             bench.write(name, WHOLE);
         }
+        fs::create_dir(bench.path("done")).expect("a folder");
         fs::create_dir(bench.path("folder.parquet")).expect("a folder");
         for name in ["a.parquet", "A.PARQUET", "a.parq", "a.pq"] {
             bench.write(name, WHOLE);
         }
         let listing = bench.scan_renamed(&[]);
-        assert_eq!((listing.waiting, listing.ignored), (4, others.len() + 1));
+        assert_eq!((listing.waiting, listing.ignored), (4, mistakes.len() + 1));
     }
 
     #[test]

@@ -54,6 +54,6 @@ pub struct Listing {
     pub landed: Vec<LandedFile>,
     /// Files still settling or still being written.
     pub waiting: usize,
-    /// Entries that are not drops by their name.
+    /// Files that are not drops by their name, and not on their way in either: a mistake of somebody's.
     pub ignored: usize,
 }

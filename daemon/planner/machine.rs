@@ -529,8 +529,10 @@ mod tests {
         };
         story.report("a", "x", full());
         assert_eq!(story.ingests().len(), 1);
-        assert_eq!(story.planner.wake_at(), Some(after(story.now, FIRST_BACK_OFF)));
-        story.wait(FIRST_BACK_OFF);
+        story.wait(PUBLISH_INTERVAL);
+        let rest = FIRST_BACK_OFF - PUBLISH_INTERVAL;
+        assert_eq!(story.planner.wake_at(), Some(after(story.now, rest)));
+        story.wait(rest);
         let second = story.ingests()[1].clone();
         story.report(if second == "x" { "a" } else { "b" }, &second, full());
         assert_eq!(story.planner.wake_at(), Some(after(story.now, 2 * FIRST_BACK_OFF)));
