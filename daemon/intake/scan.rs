@@ -81,7 +81,7 @@ impl Scanner {
             candidate.ripen(&self.landing, now, renamed, || look(&path, &metadata));
             self.candidates.insert(name, candidate);
         }
-        Ok(self.listing(ignored))
+        Ok(self.listing(ignored, now))
     }
 
     /// When a file that waits now may be ripe, if nothing touches it until then.
@@ -94,24 +94,46 @@ impl Scanner {
             .min()
     }
 
-    fn listing(&self, ignored: usize) -> Listing {
-        let (landed, waiting): (Vec<_>, Vec<_>) = self.candidates.iter().partition(|(_, candidate)| candidate.landed);
-        let mut landed: Vec<LandedFile> = landed
-            .into_iter()
+    fn listing(&self, ignored: usize, now: Instant) -> Listing {
+        let held_up_by = self.oldest_settling(now);
+        let mut landed: Vec<LandedFile> = self
+            .candidates
+            .iter()
+            .filter(|(_, candidate)| candidate.landed)
             .map(|(name, candidate)| LandedFile {
                 dataset: DatasetName::clone(&self.dataset),
                 path: self.incoming.join(name),
                 fingerprint: candidate.fingerprint,
             })
+            .filter(|file| held_up_by.as_ref().is_none_or(|older| age(file) < (older.0, &older.1)))
             .collect();
-        landed.sort_by(|a, b| (a.fingerprint.modified, &a.path).cmp(&(b.fingerprint.modified, &b.path)));
+        landed.sort_by(|a, b| age(a).cmp(&age(b)));
         Listing {
             dataset: DatasetName::clone(&self.dataset),
+            waiting: self.candidates.len() - landed.len(),
             landed,
-            waiting: waiting.len(),
             ignored,
         }
     }
+
+    /// The oldest file that may turn out whole as soon as it has settled. Newer ones wait for it: where two drops
+    /// hold the same row the later one counts, so a rename must not overtake a copy. This takes no longer than
+    /// `settle`; a file that has settled and is not whole holds nothing up.
+    fn oldest_settling(&self, now: Instant) -> Option<(i64, PathBuf)> {
+        let settling = |candidate: &Candidate| {
+            let held_still = now.saturating_duration_since(candidate.since);
+            !candidate.landed && candidate.look.is_none() && held_still < self.landing.settle
+        };
+        let settling = self.candidates.iter().filter(|(_, candidate)| settling(candidate));
+        settling
+            .map(|(name, candidate)| (candidate.fingerprint.modified, self.incoming.join(name)))
+            .min()
+    }
+}
+
+/// Files are taken in this order: by their last change, then by their name.
+fn age(file: &LandedFile) -> (i64, &PathBuf) {
+    (file.fingerprint.modified, &file.path)
 }
 
 impl Candidate {
@@ -354,6 +376,25 @@ mod tests {
         }
         let listing = bench.scan_renamed(&[]);
         assert_eq!((listing.waiting, listing.ignored), (4, mistakes.len() + 1));
+    }
+
+    #[test]
+    fn a_rename_does_not_overtake_an_older_file_that_is_about_to_settle() {
+        let mut bench = Bench::new();
+        bench.write("copied.parquet", WHOLE);
+        bench.write("renamed.parquet", WHOLE);
+        assert!(bench.scan_renamed(&["renamed.parquet"]).landed.is_empty());
+        assert_eq!(bench.names_after(SETTLE), ["copied.parquet", "renamed.parquet"]);
+    }
+
+    #[test]
+    fn a_file_that_has_settled_and_is_not_whole_holds_nothing_up() {
+        let mut bench = Bench::new();
+        bench.write("broken.parquet", &WHOLE[..WHOLE.len() - 1]);
+        assert!(bench.names_after(Duration::ZERO).is_empty());
+        assert!(bench.names_after(SETTLE).is_empty());
+        bench.write("renamed.parquet", WHOLE);
+        assert_eq!(bench.scan_renamed(&["renamed.parquet"]).landed.len(), 1);
     }
 
     #[test]
