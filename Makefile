@@ -28,9 +28,10 @@ build: libtorch ## Build forecastd and forecastd-torch, optimised, into target/r
 test: libtorch ## Set up and check everything; says at the end what was run and what was skipped
 	@tests/all.sh
 
+# Not optimised but for the mathematics (see [profile.dev.package]): a newcomer waits minutes less for the same show.
 demo: ## Forecast this machine's own telemetry, or DATA=file.parquet; ends after DEMO_SECONDS=n, else with Ctrl-C
-	cargo build --release --locked
-	@$(TARGET)/release/forecastd demo $(if $(DATA),--data "$(DATA)") $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+	cargo build --locked
+	@$(TARGET)/debug/forecastd demo $(if $(DATA),--data "$(DATA)") $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 bench: ## Measure the methods, the exposition, and the idle daemon
 	cargo bench --locked --bench '*'

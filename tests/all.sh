@@ -28,6 +28,9 @@ main() {
     if compgen -G 'benches/*.rs' >/dev/null || compgen -G '*/benches/*.rs' >/dev/null; then
         check benches cargo test --locked --workspace --bench '*' --quiet
     fi
+    if command -v promtool >/dev/null; then
+        check alerts promtool test rules systemd/alerts.test.yml
+    fi
     if command -v systemd-analyze >/dev/null; then
         check unit verify_unit
     else
