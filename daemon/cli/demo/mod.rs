@@ -118,17 +118,14 @@ async fn watch(daemon: &mut Child, address: SocketAddr, limit: Option<Duration>)
 
 #[expect(clippy::print_stdout, reason = "a show")]
 fn show(page: &Page, elapsed: Duration) {
-    let sample = page.samples("forecastd_forecast").next();
-    let sample = sample
-        .map(|(labels, value)| format!("   e.g. {{{labels}}} = {value:.4}"))
-        .unwrap_or_default();
     let line = format!(
-        "{:4.0} s  {:.0} drops  {:.0} rows  {:.0} fits  {} forecasts{sample}",
+        "{:4.0} s  {:.0} drops  {:.0} rows  {:.0} fits  {} forecasts   {}",
         elapsed.as_secs_f64(),
         page.sum("forecastd_drops_total"),
         page.sum("forecastd_rows_committed_total"),
         page.sum("forecastd_fits_total"),
         page.samples("forecastd_forecast").count(),
+        farthest(page).unwrap_or_default(),
     );
     if std::io::stdout().is_terminal() {
         print!("\r\x1b[2K{}", line.chars().take(150).collect::<String>());
@@ -136,6 +133,29 @@ fn show(page: &Page, elapsed: Duration) {
     } else {
         println!("{line}");
     }
+}
+
+/// The farthest forecast of the first channel, with its widest interval.
+fn farthest(page: &Page) -> Option<String> {
+    let (first, _) = page.samples("forecastd_forecast").next()?;
+    let channel = label(first, "channel")?;
+    let of_channel = |labels: &str| label(labels, "channel") == Some(channel);
+    let last = |family| page.samples(family).filter(|(labels, _)| of_channel(labels)).last();
+    let (labels, mean) = last("forecastd_forecast")?;
+    let interval = last("forecastd_forecast_lower").zip(last("forecastd_forecast_upper"));
+    let interval = interval
+        .map(|((_, lower), (_, upper))| format!(" [{lower:.4}, {upper:.4}]"))
+        .unwrap_or_default();
+    Some(format!(
+        "{channel}, {} steps ahead: {mean:.4}{interval}",
+        label(labels, "step")?
+    ))
+}
+
+/// The value of a label, as long as it has no quotes in it.
+fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = labels.split_once(&format!("{name}=\""))?;
+    Some(rest.split_once('"')?.0)
 }
 
 fn start_daemon(config: &Path, dir: &Path) -> anyhow::Result<Child> {
