@@ -23,12 +23,20 @@ use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::http::serve;
 use crate::publish::metrics::{IngestTotals, Metrics};
 use crate::service::clock::now;
+use crate::service::memory;
 use crate::service::pulse::Pulse;
 use crate::service::systemd;
 use crate::state::{DropTotals, Store};
 
 /// Work that is out when the shutdown begins gets this long to come back.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// After this long without work out, the burst is over.
+const REST: Duration = Duration::from_secs(2);
+
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+const STOPPING_WAIT: Duration = Duration::from_millis(100);
 
 /// The main loop promises to turn at least this often: the watchdog's question alone makes it.
 const LOOP_PROMISE: Duration = Duration::from_secs(15);
@@ -57,6 +65,8 @@ pub struct App {
     /// Folders that could not be listed last time: told once, not at every scan.
     unreadable: HashSet<DatasetName>,
     fatal: Option<anyhow::Error>,
+    /// When the burst of work is over, if none follows until then.
+    rests_at: Option<Instant>,
     stopping: bool,
 }
 
@@ -96,6 +106,7 @@ impl App {
             let _ = http_closes.await;
         }));
 
+        make_folders(&config);
         let (events, inbox) = channel();
         let threads = fit_threads(&config);
         let rooms = Rooms::open(&config, store, &options.executable, threads, &metrics, &events)?;
@@ -115,6 +126,7 @@ impl App {
             pulse,
             unreadable: HashSet::new(),
             fatal: None,
+            rests_at: None,
             stopping: false,
         };
         app.turn(inbox, shutdown, reloads).await;
@@ -141,7 +153,7 @@ impl App {
                 break;
             }
             let wait = if self.stopping {
-                Duration::from_millis(100)
+                STOPPING_WAIT
             } else {
                 self.until_wake()
             };
@@ -150,7 +162,7 @@ impl App {
                     Some(event) => self.take(event),
                     None => break,
                 },
-                () = sleep(wait) => self.apply(Event::Woken),
+                () = sleep(wait) => self.wake(),
                 Some(()) = reloads.recv(), if !self.stopping => self.reload(),
                 () = &mut shutdown, if !self.stopping => {
                     self.stop();
@@ -230,6 +242,9 @@ impl App {
         for command in self.planner.apply(event, now()) {
             self.carry_out(command);
         }
+        if !self.planner.is_idle() {
+            self.rests_at = Some(Instant::now() + REST);
+        }
         let starting = matches!(*self.readiness.borrow(), Readiness::Starting { .. });
         if starting && self.planner.is_ready() {
             self.readiness.send_replace(Readiness::Ready);
@@ -279,6 +294,7 @@ impl App {
         self.relabel(&config);
         self.exposition.set_max_series(config.http.max_series);
         self.config = Arc::clone(&config);
+        make_folders(&config);
         self.rooms.watch.reconfigure(watch_specs(&config));
         self.apply(Event::Reconfigured(config));
         info!(datasets = self.config.datasets.len(), "configuration reloaded");
@@ -321,11 +337,32 @@ impl App {
         fatal
     }
 
+    /// Nothing has happened for a while, or something is due.
+    fn wake(&mut self) {
+        if self.rests_at.is_some_and(|at| at <= Instant::now()) {
+            self.rests_at = None;
+            memory::give_back();
+        }
+        self.apply(Event::Woken);
+    }
+
     fn until_wake(&self) -> Duration {
-        let Some(at) = self.planner.wake_at() else {
-            return Duration::from_secs(3600);
-        };
-        Duration::from_nanos(u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0))
+        let rest = self
+            .rests_at
+            .map_or(LONGEST_SLEEP, |at| at.saturating_duration_since(Instant::now()));
+        let Some(at) = self.planner.wake_at() else { return rest };
+        // A clock set back must not put us to sleep for as long as that.
+        let due = Duration::from_nanos(u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0));
+        due.min(rest)
+    }
+}
+
+/// Makes the incoming folders that are not there. One that cannot be made is told by the watch, again and again.
+fn make_folders(config: &Config) {
+    for dataset in &config.datasets {
+        if let Err(error) = std::fs::create_dir_all(&dataset.incoming) {
+            warn!(dataset = %dataset.name, folder = %dataset.incoming.display(), %error, "cannot make the incoming folder");
+        }
     }
 }
 
