@@ -8,7 +8,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::{App, Options};
-use crate::service::signals;
+use crate::service::{memory, signals};
 
 /// Run the service.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,7 @@ const RUNTIME_THREADS: usize = 2;
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        memory::return_large_buffers();
         let config = super::read_config(&self.config)?;
         log_to_stderr();
         let options = Options {

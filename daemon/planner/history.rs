@@ -142,10 +142,13 @@ impl Window {
         let mut rows = rows.iter();
         let (time, value) = rows.next()?;
         let first_slot = grid.nearest(*time);
+        let span = grid.nearest(*times.last()?) - first_slot + 1;
+        let mut values = VecDeque::with_capacity((span as usize).min(rules.window));
+        values.push_back(*value);
         let mut window = Self {
             grid,
             first_slot,
-            values: VecDeque::from([*value]),
+            values,
             gaps: 0,
             ahead: BTreeMap::new(),
         };
@@ -376,6 +379,24 @@ mod tests {
         extend(&mut strict, (0..100).map(|i| i * 10));
         assert!(!extend(&mut strict, [1003]));
         assert_eq!((strict.off_grid_rows(), strict.newest()), (1, Some(Timestamp(990))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_times_the_window_stays_bounded_and_begins_and_ends_with_a_sample(
+            drops in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<i64>(), 1..80), 1..5),
+            scale in 0..63,
+        ) {
+            let mut history = ChannelHistory::new(RULES);
+            for drop in drops {
+                extend(&mut history, drop.into_iter().map(|time| time >> scale));
+                let Some(series) = history.series(&"a".into()) else { continue };
+                proptest::prop_assert!(series.values.len() <= RULES.window);
+                proptest::prop_assert!(!series.values[0].is_nan() && !series.values[series.values.len() - 1].is_nan());
+                let gaps = series.values.iter().filter(|value| value.is_nan()).count();
+                proptest::prop_assert_eq!(gaps, history.gaps());
+            }
+        }
     }
 
     #[test]

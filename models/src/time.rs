@@ -60,6 +60,9 @@ impl Frequency {
 /// The number of a grid point, counted from the grid's origin.
 pub type Slot = i64;
 
+/// No instant lies farther from a grid's origin than this: so the difference of two slots never overflows.
+const FARTHEST: Slot = 1 << 61;
+
 /// A regular grid: `origin + slot × frequency`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grid {
@@ -84,7 +87,8 @@ impl Grid {
             Frequency::Fixed(step) => {
                 let step = i128::from(step.get());
                 let offset = i128::from(time.0) - i128::from(self.origin.0);
-                (offset + step / 2).div_euclid(step) as Slot
+                let slot = (offset + step / 2).div_euclid(step);
+                slot.clamp(-i128::from(FARTHEST), i128::from(FARTHEST)) as Slot
             }
             Frequency::Months(months) => {
                 let guess = (month_number(time) - month_number(self.origin)).div_euclid(i64::from(months.get()));
@@ -186,6 +190,7 @@ mod tests {
             frequency: Frequency::fixed(1).expect("positive"),
         };
         assert_eq!(grid.time(i64::MAX), Timestamp(-1));
+        assert_eq!(grid.nearest(Timestamp(i64::MAX)), FARTHEST);
         let monthly = Grid {
             origin: Timestamp(0),
             frequency: Frequency::months(1).expect("positive"),
