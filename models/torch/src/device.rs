@@ -73,7 +73,7 @@ fn load_cuda() -> Result<(), String> {
     }
     // SAFETY: the library belongs to the libtorch that is loaded, and no other thread runs yet.
     let loaded = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| error.to_string())?;
-    std::mem::forget(loaded); // libtorch keeps pointers into it
+    let _ = std::mem::ManuallyDrop::new(loaded); // never unloaded: libtorch keeps pointers into it
     Ok(())
 }
 
