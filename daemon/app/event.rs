@@ -8,12 +8,15 @@ use crate::intake::watch::WatchEvent;
 use crate::message::torch_status::TorchStatus;
 use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastFileError;
+use crate::state::DropTotals;
 
 /// An input of the main loop.
 #[derive(Debug)]
 pub(super) enum AppEvent {
     /// For the planner.
     Plan(Event),
+    /// What the ledger has of a dataset, before its rows are read back.
+    Totals(DatasetName, DropTotals),
     /// A folder was looked at.
     Watch(WatchEvent),
     /// The libtorch child changed.

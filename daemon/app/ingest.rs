@@ -4,8 +4,9 @@
 //! or "it was done": the ledger is asked first, and the drop leaves its folder last.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use forecastd_config::{AfterIngest, Dataset, DatasetName};
 use forecastd_models::Timestamp;
@@ -16,20 +17,31 @@ use crate::intake::decoder::{DecodeError, Decoder};
 use crate::intake::finish::finish;
 use crate::intake::quarantine::quarantine;
 use crate::message::content_key::ContentKey;
+use crate::message::fit_job::Epoch;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::LandedFile;
 use crate::message::rejected::Rejected;
 use crate::message::series_drop::SeriesDrop;
 use crate::planner::Event;
-use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
+use crate::state::{CommitRules, DropMeta, DropTotals, Lookup, StateError, Store};
 
 /// Work for the ingest thread.
 #[derive(Debug)]
 pub(super) enum IngestJob {
     /// Read a dataset's durable rows back.
-    Recover(DatasetName),
-    /// Deal with a landed file, under the configuration of its dataset, at this time.
-    Ingest(LandedFile, Arc<Dataset>, Timestamp),
+    Recover(DatasetName, Epoch),
+    /// Deal with a landed file, under the configuration of its dataset, keeping what is within this reach of a fit,
+    /// at this time.
+    Ingest(LandedFile, Arc<Dataset>, Duration, Timestamp),
+}
+
+/// What the ingest thread has to say.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// To the planner.
+    Event(Event),
+    /// What the ledger has of a dataset, before its rows are read back.
+    Totals(DatasetName, DropTotals),
 }
 
 /// The ingest thread's state: the one writer of the store.
@@ -50,31 +62,44 @@ impl Ingest {
     ///
     /// # Errors
     /// Only where going on would risk data: the process must stop and recover from disk.
-    pub(super) fn work(&mut self, job: IngestJob, tell: &mut dyn FnMut(Event)) -> Result<(), StateError> {
+    pub(super) fn work(&mut self, job: IngestJob, tell: &mut dyn FnMut(Told)) -> Result<(), StateError> {
         match job {
-            IngestJob::Recover(dataset) => self.recover(&dataset, tell),
-            IngestJob::Ingest(file, dataset, now) => {
-                let outcome = self.ingest(&file, &dataset, now)?;
-                tell(Event::Ingested(IngestReport { file, outcome }));
+            IngestJob::Recover(dataset, epoch) => self.recover(&dataset, epoch, tell),
+            IngestJob::Ingest(file, dataset, reach, now) => {
+                let retention = dataset.history.retention.max(reach);
+                let outcome = self.ingest(&file, &dataset, retention, now)?;
+                tell(Told::Event(Event::Ingested(IngestReport { file, outcome })));
                 Ok(())
             }
         }
     }
 
-    fn recover(&self, dataset: &DatasetName, tell: &mut dyn FnMut(Event)) -> Result<(), StateError> {
+    fn recover(&self, dataset: &DatasetName, epoch: Epoch, tell: &mut dyn FnMut(Told)) -> Result<(), StateError> {
+        let totals = self.store.totals()?.remove(dataset).unwrap_or_default();
+        tell(Told::Totals(DatasetName::clone(dataset), totals));
         for rows in self.store.recover(dataset)? {
             match rows {
-                Ok(rows) => tell(Event::Recovered(DatasetName::clone(dataset), rows)),
+                Ok(rows) => tell(Told::Event(Event::Recovered(DatasetName::clone(dataset), epoch, rows))),
                 // The rest of the history still serves; `forecastd fsck` names the damage.
-                Err(error) => tracing::error!(%dataset, %error, "a segment cannot be read back"),
+                Err(error @ StateError::Damaged { .. }) => {
+                    tracing::error!(%dataset, %error, "a segment cannot be read back");
+                }
+                // What could be read another time must not be missing until then.
+                Err(error) => return Err(error),
             }
         }
-        tell(Event::RecoveryFinished(DatasetName::clone(dataset)));
+        tell(Told::Event(Event::RecoveryFinished(DatasetName::clone(dataset), epoch)));
         Ok(())
     }
 
-    fn ingest(&mut self, file: &LandedFile, dataset: &Dataset, now: Timestamp) -> Result<Outcome, StateError> {
-        match self.try_ingest(file, dataset, now) {
+    fn ingest(
+        &mut self,
+        file: &LandedFile,
+        dataset: &Dataset,
+        retention: Duration,
+        now: Timestamp,
+    ) -> Result<Outcome, StateError> {
+        match self.try_ingest(file, dataset, retention, now) {
             Ok(outcome) => Ok(outcome),
             Err(Fault::Fatal(error)) => Err(error),
             Err(Fault::Machine(error)) => {
@@ -84,7 +109,13 @@ impl Ingest {
         }
     }
 
-    fn try_ingest(&mut self, file: &LandedFile, dataset: &Dataset, now: Timestamp) -> Result<Outcome, Fault> {
+    fn try_ingest(
+        &mut self,
+        file: &LandedFile,
+        dataset: &Dataset,
+        retention: Duration,
+        now: Timestamp,
+    ) -> Result<Outcome, Fault> {
         let claimed = match claim(file, &self.spool, &dataset.limits) {
             Ok(claimed) => claimed,
             Err(ClaimError::Withdrawn) => return Ok(Outcome::Withdrawn),
@@ -96,7 +127,7 @@ impl Ingest {
             .store
             .lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)?
         {
-            Lookup::New => self.decode_and_commit(file, dataset, claimed, &meta),
+            Lookup::New => self.decode_and_commit(file, dataset, retention, claimed, &meta),
             Lookup::Finished => {
                 post_action(file, &dataset.after);
                 Ok(Outcome::Finished)
@@ -114,11 +145,11 @@ impl Ingest {
         &mut self,
         file: &LandedFile,
         dataset: &Dataset,
+        retention: Duration,
         claimed: Claimed,
         meta: &DropMeta,
     ) -> Result<Outcome, Fault> {
-        let ahead = i64::try_from(dataset.history.max_future.as_nanos()).unwrap_or(i64::MAX);
-        let latest = meta.received.saturating_add(ahead);
+        let latest = meta.received.after(dataset.history.max_future);
         let decoded = match self
             .decoder
             .decode(claimed.file, &dataset.columns, &dataset.limits, latest)
@@ -133,12 +164,12 @@ impl Ingest {
         let mut account = decoded.account;
         account.duplicate += duplicates;
         let rules = CommitRules {
-            retention: dataset.history.retention,
+            retention,
             max_channels: dataset.limits.channels,
         };
         let committed = self.store.commit(meta, rows, account, &rules)?;
         post_action(file, &dataset.after);
-        self.maintain(dataset)?;
+        self.maintain(dataset, retention)?;
         let account = committed.account;
         info!(
             dataset = %dataset.name, file = %file.path.display(), rows = account.seen,
@@ -159,23 +190,29 @@ impl Ingest {
         key: Option<ContentKey>,
         verdict: Rejected,
     ) -> Result<Outcome, Fault> {
-        self.store
+        let first_time = self
+            .store
             .record_rejection(&meta(file, key, file.fingerprint.size, now), &verdict)?;
-        let place = match quarantine(file, key, &verdict, &dataset.quarantine, now) {
-            Ok(place) => place,
+        match quarantine(file, key, &verdict, &dataset.quarantine, now) {
+            Ok(place) => told_rejected(file, &verdict, &place),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Withdrawn),
-            Err(error) => return Err(Fault::Machine(format!("{}: quarantine: {error}", file.path.display()))),
-        };
-        warn!(
-            dataset = %dataset.name, file = %file.path.display(), reason = verdict.reason.label(),
-            detail = %verdict.detail, quarantine = %place.display(), "drop rejected"
-        );
-        Ok(Outcome::Rejected(verdict))
+            // It is in the ledger with its reason. One bad file that cannot be moved must not hold up the good ones.
+            Err(error) => {
+                told_rejected(file, &verdict, &file.path);
+                warn!(dataset = %dataset.name, file = %file.path.display(), %error, "the bad file stays where it is");
+            }
+        }
+        // After a crash between ledger and quarantine this file has been counted before.
+        Ok(if first_time {
+            Outcome::Rejected(verdict)
+        } else {
+            Outcome::Finished
+        })
     }
 
     /// Rows are durable by now: a merge that cannot be written is put off, not an error of the drop.
-    fn maintain(&mut self, dataset: &Dataset) -> Result<(), Fault> {
-        match self.store.maintain(&dataset.name, dataset.history.retention) {
+    fn maintain(&mut self, dataset: &Dataset, retention: Duration) -> Result<(), Fault> {
+        match self.store.maintain(&dataset.name, retention) {
             Ok(_) => Ok(()),
             Err(error) if error.is_fatal() => Err(Fault::Fatal(error)),
             Err(error) => {
@@ -202,6 +239,13 @@ impl From<StateError> for Fault {
             Self::Machine(error.to_string())
         }
     }
+}
+
+fn told_rejected(file: &LandedFile, verdict: &Rejected, place: &Path) {
+    warn!(
+        dataset = %file.dataset, file = %file.path.display(), reason = verdict.reason.label(),
+        detail = %verdict.detail, place = %place.display(), "drop rejected"
+    );
 }
 
 fn meta<K>(file: &LandedFile, key: K, bytes: u64, received: Timestamp) -> DropMeta<K> {

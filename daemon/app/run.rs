@@ -1,6 +1,7 @@
 //! The main loop: one owner, the planner; what it says is done by the rooms, and what they say comes back here.
 
 use std::collections::HashSet;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use forecastd_config::{Config, DatasetName};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
@@ -22,7 +24,7 @@ use crate::planner::{Command, Event, Planner};
 use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::http::serve;
 use crate::publish::metrics::{IngestTotals, Metrics};
-use crate::service::clock::now;
+use crate::service::clock::{SteadyClock, now};
 use crate::service::memory;
 use crate::service::pulse::Pulse;
 use crate::service::systemd;
@@ -55,6 +57,7 @@ pub struct Options {
 pub struct App {
     options: Options,
     config: Arc<Config>,
+    clock: SteadyClock,
     planner: Planner,
     rooms: Rooms,
     metrics: Arc<Metrics>,
@@ -64,6 +67,8 @@ pub struct App {
     pulse: Arc<Pulse>,
     /// Folders that could not be listed last time: told once, not at every scan.
     unreadable: HashSet<DatasetName>,
+    /// Datasets that have their label sets.
+    labelled: HashSet<DatasetName>,
     fatal: Option<anyhow::Error>,
     /// When the burst of work is over, if none follows until then.
     rests_at: Option<Instant>,
@@ -87,6 +92,11 @@ impl App {
         let store = Store::open(&config.state_dir).context("open the state directory")?;
         let metrics = Arc::new(Metrics::new(now()));
         let mut totals = store.totals()?;
+        let labelled = config
+            .datasets
+            .iter()
+            .map(|dataset| Arc::clone(&dataset.name))
+            .collect();
         for dataset in &config.datasets {
             metrics.dataset_added(&dataset.name);
             metrics.seed(&dataset.name, &so_far(totals.remove(&dataset.name).unwrap_or_default()));
@@ -102,7 +112,7 @@ impl App {
         let (close_http, http_closes) = tokio::sync::oneshot::channel::<()>();
         let exposition = Exposition::new(snapshot, ready, Arc::clone(&metrics), config.http.max_series);
         let exposition = Arc::new(exposition);
-        let http = tokio::spawn(serve(listener, Arc::clone(&exposition), async {
+        let mut http = tokio::spawn(serve(listener, Arc::clone(&exposition), async {
             let _ = http_closes.await;
         }));
 
@@ -117,6 +127,7 @@ impl App {
         let mut app = Self {
             options,
             config,
+            clock: SteadyClock::start(),
             planner: Planner::new(threads),
             rooms,
             metrics,
@@ -125,21 +136,25 @@ impl App {
             readiness,
             pulse,
             unreadable: HashSet::new(),
+            labelled,
             fatal: None,
             rests_at: None,
             stopping: false,
         };
-        app.turn(inbox, shutdown, reloads).await;
+        app.turn(inbox, &mut http, shutdown, reloads).await;
         watchdog.abort();
         let fatal = app.close().await;
         let _ = close_http.send(());
-        http.await.context("the HTTP task")?.context("serve HTTP")?;
+        if !http.is_finished() {
+            http.await.context("the HTTP task")?.context("serve HTTP")?;
+        }
         fatal.map_or(Ok(()), Err)
     }
 
     async fn turn(
         &mut self,
         mut inbox: mpsc::Receiver<AppEvent>,
+        http: &mut JoinHandle<io::Result<()>>,
         shutdown: impl Future<Output = ()> + Send,
         mut reloads: mpsc::Receiver<()>,
     ) {
@@ -163,6 +178,7 @@ impl App {
                     None => break,
                 },
                 () = sleep(wait) => self.wake(),
+                ended = &mut *http => self.fatal = Some(anyhow::anyhow!("the HTTP task ended by itself: {ended:?}")),
                 Some(()) = reloads.recv(), if !self.stopping => self.reload(),
                 () = &mut shutdown, if !self.stopping => {
                     self.stop();
@@ -178,7 +194,7 @@ impl App {
                 match &event {
                     Event::Ingested(report) => self.metrics.ingested(report),
                     Event::Fitted(report) => self.metrics.fitted(report),
-                    Event::Recovered(dataset, _) => systemd::extend_start(
+                    Event::Recovered(dataset, ..) if self.is_starting() => systemd::extend_start(
                         Duration::from_secs(60),
                         &format!("reading the history of {dataset} back"),
                     ),
@@ -186,6 +202,7 @@ impl App {
                 }
                 self.apply(event);
             }
+            AppEvent::Totals(dataset, totals) => self.label(&dataset, totals),
             AppEvent::Watch(event) => self.looked(event),
             AppEvent::Torch(status) => {
                 debug!(?status, "forecastd-torch");
@@ -239,24 +256,29 @@ impl App {
     }
 
     fn apply(&mut self, event: Event) {
-        for command in self.planner.apply(event, now()) {
+        for command in self.planner.apply(event, self.clock.now()) {
             self.carry_out(command);
         }
         if !self.planner.is_idle() {
             self.rests_at = Some(Instant::now() + REST);
         }
-        let starting = matches!(*self.readiness.borrow(), Readiness::Starting { .. });
-        if starting && self.planner.is_ready() {
+        if self.is_starting() && self.planner.is_ready() {
             self.readiness.send_replace(Readiness::Ready);
             systemd::ready(&format!("serving {} datasets", self.config.datasets.len()));
             info!("ready");
         }
     }
 
+    fn is_starting(&self) -> bool {
+        matches!(*self.readiness.borrow(), Readiness::Starting { .. })
+    }
+
     fn carry_out(&mut self, command: Command) {
         let taken = match command {
-            Command::Recover(dataset) => self.rooms.ingest.send(IngestJob::Recover(dataset)),
-            Command::Ingest(file, dataset) => self.rooms.ingest.send(IngestJob::Ingest(file, dataset, now())),
+            Command::Recover(dataset, epoch) => self.rooms.ingest.send(IngestJob::Recover(dataset, epoch)),
+            Command::Ingest(file, dataset, reach) => {
+                self.rooms.ingest.send(IngestJob::Ingest(file, dataset, reach, now()))
+            }
             Command::Fit(job) => self.rooms.fits.send(job),
             Command::WriteForecasts(batch, dataset) => self.rooms.writer.send((batch, dataset)),
             Command::Publish(snapshot) => {
@@ -277,6 +299,10 @@ impl App {
             error!("the configuration stays as it was: {error:#}");
         }
         self.metrics.reloaded(outcome.is_ok(), now());
+        // Before the first readiness that is still to come.
+        if self.is_starting() {
+            return;
+        }
         systemd::ready(if outcome.is_ok() {
             "reloaded"
         } else {
@@ -291,7 +317,7 @@ impl App {
             bail!("{} cannot change while the service runs: restart it", keys.join(", "));
         }
         let config = Arc::new(config);
-        self.relabel(&config);
+        self.unlabel(&config);
         self.exposition.set_max_series(config.http.max_series);
         self.config = Arc::clone(&config);
         make_folders(&config);
@@ -301,18 +327,25 @@ impl App {
         Ok(())
     }
 
-    /// Label sets go and come with their datasets.
-    fn relabel(&self, config: &Config) {
-        let names = |config: &Config| -> HashSet<DatasetName> {
-            config
-                .datasets
-                .iter()
-                .map(|dataset| Arc::clone(&dataset.name))
-                .collect()
-        };
-        let (old, new) = (names(&self.config), names(config));
-        old.difference(&new).for_each(|name| self.metrics.dataset_removed(name));
-        new.difference(&old).for_each(|name| self.metrics.dataset_added(name));
+    /// Label sets go with their datasets. They come with the ledger's totals, or counters would begin at zero and
+    /// jump.
+    fn unlabel(&mut self, config: &Config) {
+        let metrics = &self.metrics;
+        self.labelled.retain(|name| {
+            let stays = config.datasets.iter().any(|dataset| dataset.name == *name);
+            if !stays {
+                metrics.dataset_removed(name);
+            }
+            stays
+        });
+    }
+
+    fn label(&mut self, dataset: &DatasetName, totals: DropTotals) {
+        let wanted = self.config.datasets.iter().any(|known| known.name == *dataset);
+        if wanted && self.labelled.insert(Arc::clone(dataset)) {
+            self.metrics.dataset_added(dataset);
+            self.metrics.seed(dataset, &so_far(totals));
+        }
     }
 
     fn stop(&mut self) {
@@ -351,8 +384,7 @@ impl App {
             .rests_at
             .map_or(LONGEST_SLEEP, |at| at.saturating_duration_since(Instant::now()));
         let Some(at) = self.planner.wake_at() else { return rest };
-        // A clock set back must not put us to sleep for as long as that.
-        let due = Duration::from_nanos(u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0));
+        let due = Duration::from_nanos(u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0));
         due.min(rest)
     }
 }

@@ -10,7 +10,7 @@ use forecastd_config::{Config, Dataset};
 use tokio::sync::mpsc;
 
 use super::event::AppEvent;
-use super::ingest::{Ingest, IngestJob};
+use super::ingest::{Ingest, IngestJob, Told};
 use crate::intake::decoder::Decoder;
 use crate::intake::watch::{Watch, WatchSpec};
 use crate::message::fit_job::FitJob;
@@ -108,7 +108,10 @@ fn fit_worker(events: mpsc::Sender<AppEvent>) -> impl FnMut(FitJob) + Clone {
 
 fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnMut(IngestJob) {
     move |job| {
-        let done = ingest.work(job, &mut |event| send(&events, AppEvent::Plan(event)));
+        let done = ingest.work(job, &mut |told| match told {
+            Told::Event(event) => send(&events, AppEvent::Plan(event)),
+            Told::Totals(dataset, totals) => send(&events, AppEvent::Totals(dataset, totals)),
+        });
         if let Err(error) = done {
             send(&events, AppEvent::Fatal(anyhow::Error::new(error)));
         }

@@ -1,10 +1,11 @@
 //! What is to be done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forecastd_config::{Dataset, DatasetName};
 
-use crate::message::fit_job::FitJob;
+use crate::message::fit_job::{Epoch, FitJob};
 use crate::message::landed_file::LandedFile;
 use crate::message::snapshot::{ForecastBatch, Snapshot};
 
@@ -12,9 +13,10 @@ use crate::message::snapshot::{ForecastBatch, Snapshot};
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Read a dataset's durable rows back. At most one of this or `Ingest` at a time; answered by `Recovered` events and one `RecoveryFinished`.
-    Recover(DatasetName),
-    /// Claim, decode and commit a file; answered by `Ingested`.
-    Ingest(LandedFile, Arc<Dataset>),
+    Recover(DatasetName, Epoch),
+    /// Claim, decode and commit a file; answered by `Ingested`. Rows that are no older than this behind the newest
+    /// are within reach of a fit and stay, whatever the retention.
+    Ingest(LandedFile, Arc<Dataset>, Duration),
     /// Fit a batch. At most one for each fit worker at a time; answered by `Fitted`.
     Fit(FitJob),
     /// Show this to readers.

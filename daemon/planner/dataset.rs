@@ -2,26 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forecastd_config::{Dataset, DatasetName};
-use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Timestamp};
+use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Frequency, Timestamp};
 
 use super::due::DueChannels;
 use super::files::Files;
 use super::history::{ChannelHistory, HistoryRules};
-use crate::message::fit_job::{FitJob, FitOutcome, FitReport};
+use crate::message::fit_job::{Epoch, FitJob, FitOutcome, FitReport};
 use crate::message::series_drop::SeriesDrop;
 use crate::message::snapshot::{ChannelView, DatasetView, ForecastBatch};
+
+/// A round of fits that goes on for longer, because rows come faster than fits, is written piece by piece.
+const LONGEST_ROUND: Duration = Duration::from_secs(10);
 
 /// Everything the planner knows of one dataset.
 #[derive(Clone, Debug)]
 pub struct DatasetState {
+    epoch: Epoch,
     config: Arc<Dataset>,
     spec: Arc<FitSpec>,
     channels: BTreeMap<ChannelName, Channel>,
     due: DueChannels,
     fitting: usize,
     unwritten: BTreeMap<ChannelName, Arc<ChannelFit>>,
+    /// When the oldest of them came.
+    unwritten_since: Option<Timestamp>,
     newest: Option<Timestamp>,
     /// Which files wait.
     pub files: Files,
@@ -53,14 +60,16 @@ struct Channel {
 
 impl DatasetState {
     /// A dataset whose history is still on disk.
-    pub fn new(config: Arc<Dataset>) -> Self {
+    pub fn new(config: Arc<Dataset>, epoch: Epoch) -> Self {
         Self {
+            epoch,
             spec: Arc::new(config.fit.clone()),
             config,
             channels: BTreeMap::new(),
             due: DueChannels::default(),
             fitting: 0,
             unwritten: BTreeMap::new(),
+            unwritten_since: None,
             newest: None,
             files: Files::default(),
             recovery: Recovery::Wanted,
@@ -77,12 +86,17 @@ impl DatasetState {
         &self.config.name
     }
 
-    /// Takes over a changed configuration. Histories of another shape are read back anew; another question to the
-    /// fits makes every channel due.
-    pub fn reconfigure(&mut self, config: Arc<Dataset>, now: Timestamp) {
+    /// Which of its lives this is.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes over a changed configuration. Histories of another shape are read back anew, in another epoch; another
+    /// question to the fits makes every channel due.
+    pub fn reconfigure(&mut self, config: Arc<Dataset>, epoch: Epoch, now: Timestamp) {
         let files = std::mem::take(&mut self.files);
         if HistoryRules::from(config.as_ref()) != HistoryRules::from(self.config.as_ref()) {
-            *self = Self::new(config);
+            *self = Self::new(config, epoch);
         } else {
             let asks_anew = config.fit != self.config.fit;
             self.spec = Arc::new(config.fit.clone());
@@ -90,8 +104,9 @@ impl DatasetState {
             if asks_anew {
                 for (channel, state) in &mut self.channels {
                     state.version += 1;
+                    state.last_fit = None; // whatever rests is asked at once
                     if !state.in_flight {
-                        self.due.add(channel, now, now);
+                        self.due.hurry(channel, now);
                     }
                 }
             }
@@ -149,14 +164,19 @@ impl DatasetState {
         self.fitting += batch.len();
         (!batch.is_empty()).then(|| FitJob {
             dataset: DatasetName::clone(self.name()),
+            epoch: self.epoch,
             spec: Arc::clone(&self.spec),
             channels: batch,
         })
     }
 
-    /// Takes results over. A channel whose history went on meanwhile is due again.
+    /// Takes results over. A channel whose history went on meanwhile is due again. Results of another epoch are
+    /// about histories that are no more.
     pub fn finish(&mut self, report: FitReport, now: Timestamp) {
-        self.fitting = self.fitting.saturating_sub(report.outcomes.len());
+        if report.epoch != self.epoch {
+            return;
+        }
+        self.fitting -= report.outcomes.len();
         for FitOutcome {
             channel: name,
             version,
@@ -174,6 +194,7 @@ impl DatasetState {
             match result {
                 Ok(fit) => {
                     self.unwritten.insert(name, Arc::clone(&fit));
+                    self.unwritten_since.get_or_insert(now);
                     channel.fit = Some(fit);
                     channel.failure = None;
                 }
@@ -183,11 +204,15 @@ impl DatasetState {
         }
     }
 
-    /// Forecasts that no file has yet, once no fit of this dataset is due or running.
+    /// Forecasts that no file has yet: once no fit of this dataset is due or running, or they have waited long
+    /// enough for that.
     pub fn take_unwritten(&mut self, now: Timestamp) -> Option<ForecastBatch> {
-        if self.fitting > 0 || self.ready(now) > 0 || self.unwritten.is_empty() {
+        let since = self.unwritten_since?;
+        let round_is_over = self.fitting == 0 && self.ready(now) == 0;
+        if !round_is_over && now < since.after(LONGEST_ROUND) {
             return None;
         }
+        self.unwritten_since = None;
         let fits = std::mem::take(&mut self.unwritten).into_values().collect();
         Some(ForecastBatch {
             dataset: DatasetName::clone(self.name()),
@@ -224,12 +249,22 @@ impl DatasetState {
         }
     }
 
-    /// Forgets channels that fell behind the dataset's newest sample by more than `forecast.max_age`.
+    /// How far behind the newest row a fit of any channel reaches: what retention may not take.
+    pub fn reach(&self) -> Duration {
+        let frequencies = self.channels.values().filter_map(|channel| channel.history.frequency());
+        let longest = frequencies.map(Frequency::longest_step).max().unwrap_or_default();
+        longest.saturating_mul(u32::try_from(self.config.history.window.get()).unwrap_or(u32::MAX))
+    }
+
+    /// Forgets channels that fell behind the dataset's newest sample by more than `forecast.max_age`, or so far that
+    /// their rows leave the disk.
     fn expire(&mut self) {
-        let (Some(max_age), Some(newest)) = (self.config.max_age, self.newest) else {
-            return;
-        };
-        let oldest = newest.saturating_add(-i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
+        let Some(newest) = self.newest else { return };
+        let max_age = self
+            .config
+            .max_age
+            .unwrap_or_else(|| self.config.history.retention.max(self.reach()));
+        let oldest = newest.before(max_age);
         let due = &mut self.due;
         self.channels.retain(|name, channel| {
             let stays = channel.history.newest().is_some_and(|newest| newest >= oldest);
@@ -255,8 +290,7 @@ impl Channel {
     }
 
     fn ready_at(&self, config: &Dataset) -> Timestamp {
-        let rest = i64::try_from(config.refit_interval.as_nanos()).unwrap_or(i64::MAX);
         self.last_fit
-            .map_or(Timestamp(i64::MIN), |last| last.saturating_add(rest))
+            .map_or(Timestamp(i64::MIN), |last| last.after(config.refit_interval))
     }
 }

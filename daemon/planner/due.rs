@@ -26,6 +26,12 @@ impl DueChannels {
         }
     }
 
+    /// Makes a channel due at once, even one that rests.
+    pub fn hurry(&mut self, channel: &ChannelName, now: Timestamp) {
+        self.remove(channel);
+        self.add(channel, now, now);
+    }
+
     /// Takes out up to `limit` channels that are ready, longest due first.
     pub fn take(&mut self, limit: usize, now: Timestamp) -> Vec<ChannelName> {
         while self.resting.first().is_some_and(|(ready_at, _)| *ready_at <= now) {

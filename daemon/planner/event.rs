@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forecastd_config::{Config, DatasetName};
 
-use crate::message::fit_job::FitReport;
+use crate::message::fit_job::{Epoch, FitReport};
 use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
 use crate::message::series_drop::SeriesDrop;
@@ -17,9 +17,9 @@ pub enum Event {
     /// A folder cannot be listed. It counts as looked at, or a missing mount would hold back readiness for ever.
     Unreadable(DatasetName),
     /// Rows that were durable before this process started, oldest first.
-    Recovered(DatasetName, SeriesDrop),
+    Recovered(DatasetName, Epoch, SeriesDrop),
     /// There are no more of them.
-    RecoveryFinished(DatasetName),
+    RecoveryFinished(DatasetName, Epoch),
     /// A landed file was dealt with, or could not be.
     Ingested(IngestReport),
     /// A batch of channels was fitted.

@@ -20,6 +20,7 @@ impl Files {
     pub fn list(&mut self, listing: Listing) {
         let seen: HashSet<LandedFile> = listing.landed.iter().cloned().collect();
         self.settled.retain(|file| seen.contains(file));
+        self.unripe = listing.waiting;
         self.landed = listing
             .landed
             .into_iter()
@@ -66,5 +67,24 @@ impl Files {
     /// Files that wait, those that are not ripe yet included.
     pub fn waiting(&self) -> usize {
         self.landed.len() + self.unripe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_ripe_wait_too_but_cannot_be_taken() {
+        let mut files = Files::default();
+        files.list(Listing {
+            dataset: "a".into(),
+            landed: Vec::new(),
+            waiting: 2,
+            ignored: 0,
+        });
+        assert_eq!((files.waiting(), files.ready(), files.take()), (2, 0, None));
+        files.unreadable();
+        assert_eq!(files.waiting(), 0);
     }
 }

@@ -77,6 +77,13 @@ impl ChannelHistory {
     /// Takes rows in; says whether what a fit sees has changed.
     pub fn extend(&mut self, rows: &ChannelRows) -> bool {
         match &mut self.stage {
+            Stage::Young(young) if young.is_empty() && rows.len() >= SETTLED_ROWS => {
+                // A backfill of years goes straight into the window, never as a whole into a map.
+                if let Some(window) = Window::of(rows.times(), rows.iter(), &self.rules, &mut self.off_grid_rows) {
+                    self.stage = Stage::Settled(window);
+                }
+                true
+            }
             Stage::Young(young) => {
                 young.extend(rows.iter());
                 self.settle_when_grown();
@@ -97,7 +104,7 @@ impl ChannelHistory {
         let channel = ChannelName::clone(channel);
         match &self.stage {
             Stage::Young(rows) => {
-                let window = Window::of(rows, &self.rules, &mut 0)?;
+                let window = Window::of_young(rows, &self.rules, &mut 0)?;
                 Some(window.into_series(channel))
             }
             Stage::Settled(window) => Some(window.clone().into_series(channel)),
@@ -112,10 +119,18 @@ impl ChannelHistory {
         }
     }
 
+    /// The step of its grid, once that is known for good.
+    pub fn frequency(&self) -> Option<Frequency> {
+        match &self.stage {
+            Stage::Young(_) => self.rules.frequency,
+            Stage::Settled(window) => Some(window.grid.frequency),
+        }
+    }
+
     /// Slots without a sample, inside the window.
     pub fn gaps(&self) -> usize {
         match &self.stage {
-            Stage::Young(rows) => Window::of(rows, &self.rules, &mut 0).map_or(0, |window| window.gaps),
+            Stage::Young(rows) => Window::of_young(rows, &self.rules, &mut 0).map_or(0, |window| window.gaps),
             Stage::Settled(window) => window.gaps,
         }
     }
@@ -128,7 +143,7 @@ impl ChannelHistory {
     fn settle_when_grown(&mut self) {
         if let Stage::Young(rows) = &self.stage
             && rows.len() >= SETTLED_ROWS
-            && let Some(window) = Window::of(rows, &self.rules, &mut self.off_grid_rows)
+            && let Some(window) = Window::of_young(rows, &self.rules, &mut self.off_grid_rows)
         {
             self.stage = Stage::Settled(window);
         }
@@ -136,15 +151,29 @@ impl ChannelHistory {
 }
 
 impl Window {
-    fn of(rows: &BTreeMap<Timestamp, f64>, rules: &HistoryRules, off_grid_rows: &mut u64) -> Option<Self> {
+    fn of_young(rows: &BTreeMap<Timestamp, f64>, rules: &HistoryRules, off_grid_rows: &mut u64) -> Option<Self> {
         let times: Vec<Timestamp> = rows.keys().copied().collect();
-        let grid = grid_of(&times, rules.frequency)?;
-        let mut rows = rows.iter();
+        Self::of(
+            &times,
+            rows.iter().map(|(time, value)| (*time, *value)),
+            rules,
+            off_grid_rows,
+        )
+    }
+
+    /// A window of rows at these strictly ascending times.
+    fn of(
+        times: &[Timestamp],
+        mut rows: impl Iterator<Item = (Timestamp, f64)>,
+        rules: &HistoryRules,
+        off_grid_rows: &mut u64,
+    ) -> Option<Self> {
+        let grid = grid_of(times, rules.frequency)?;
         let (time, value) = rows.next()?;
-        let first_slot = grid.nearest(*time);
+        let first_slot = grid.nearest(time);
         let span = grid.nearest(*times.last()?) - first_slot + 1;
         let mut values = VecDeque::with_capacity((span as usize).min(rules.window));
-        values.push_back(*value);
+        values.push_back(value);
         let mut window = Self {
             grid,
             first_slot,
@@ -153,7 +182,7 @@ impl Window {
             ahead: BTreeMap::new(),
         };
         for (time, value) in rows {
-            window.insert(*time, *value, rules, off_grid_rows);
+            window.insert(time, value, rules, off_grid_rows);
         }
         Some(window)
     }
@@ -181,6 +210,7 @@ impl Window {
             self.prepend(slot, value);
         } else if slot > self.last_slot() {
             self.append(slot, value, rules.window);
+            self.ahead.clear(); // the feed goes on here: what stood ahead was a wrong clock
         } else {
             self.replace(slot, value);
         }
@@ -362,7 +392,7 @@ mod tests {
         assert!(!extend(&mut history, [1_000_000]));
         assert!(extend(&mut history, [1000]));
         assert_eq!(history.newest(), Some(Timestamp(1000)));
-        assert!(!extend(&mut history, [1_000_010]));
+        assert!(!extend(&mut history, [1_000_000]) && !extend(&mut history, [1_000_010]));
         assert!(extend(&mut history, [1_000_020]));
         assert_eq!(values(&history), [1_000_000.0, 1_000_010.0, 1_000_020.0]);
     }

@@ -1,6 +1,6 @@
 //! The one place that asks for the time. Everything that decides gets the time as a value.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use forecastd_models::Timestamp;
 
@@ -11,4 +11,27 @@ pub fn now() -> Timestamp {
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
     };
     Timestamp(nanoseconds)
+}
+
+/// A clock that begins with the machine's and then only goes on: for whatever waits, so that a machine's clock set
+/// back holds nothing up.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyClock {
+    began: Timestamp,
+    since: Instant,
+}
+
+impl SteadyClock {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self {
+            began: now(),
+            since: Instant::now(),
+        }
+    }
+
+    /// The time since then, as an instant.
+    pub fn now(&self) -> Timestamp {
+        self.began.after(self.since.elapsed())
+    }
 }

@@ -215,14 +215,15 @@ impl Store {
         &mut self,
         meta: &DropMeta<Option<ContentKey>>,
         rejected: &Rejected,
-    ) -> Result<(), StateError> {
+    ) -> Result<bool, StateError> {
         let dataset = self.enter_dataset(&meta.dataset)?;
-        if !self.ledger.is_rejected(dataset, meta, rejected.reason)? {
-            let no_rows = RowAccount::default();
-            self.ledger
-                .record(dataset, meta, &no_rows, &Ending::Rejected(rejected))?;
+        if self.ledger.is_rejected(dataset, meta, rejected.reason)? {
+            return Ok(false);
         }
-        Ok(())
+        let no_rows = RowAccount::default();
+        self.ledger
+            .record(dataset, meta, &no_rows, &Ending::Rejected(rejected))?;
+        Ok(true)
     }
 
     /// The dataset's newest committed row.

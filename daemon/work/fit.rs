@@ -14,6 +14,7 @@ pub fn fit(job: FitJob) -> FitReport {
     let started = Instant::now();
     let FitJob {
         dataset,
+        epoch,
         spec,
         channels,
     } = job;
@@ -30,6 +31,7 @@ pub fn fit(job: FitJob) -> FitReport {
         .collect();
     FitReport {
         dataset,
+        epoch,
         outcomes,
         elapsed: started.elapsed(),
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::{NonZeroI64, NonZeroU32};
+use std::time::Duration;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,18 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_add(self, nanoseconds: i64) -> Self {
         Self(self.0.saturating_add(nanoseconds))
+    }
+
+    /// So much later, held at the end of the range.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        self.saturating_add(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// So much earlier, held at the start of the range.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        self.saturating_add(-i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
     }
 }
 
@@ -49,6 +62,16 @@ impl Frequency {
     /// A fixed step, if it is positive.
     pub fn fixed(nanoseconds: i64) -> Option<Self> {
         NonZeroI64::new(nanoseconds).filter(|n| n.get() > 0).map(Self::Fixed)
+    }
+
+    /// About how long a step is; months are taken as 31 days.
+    pub fn longest_step(self) -> Duration {
+        match self {
+            Self::Fixed(step) => Duration::from_nanos(step.get().unsigned_abs()),
+            Self::Months(months) => Duration::from_nanos(DAY.unsigned_abs())
+                .saturating_mul(31)
+                .saturating_mul(months.get()),
+        }
     }
 
     /// A step of whole months, if it is positive.

@@ -177,6 +177,7 @@ fn a_batch_counts_each_channel_once_and_its_time_once() {
     ];
     stage.metrics.fitted(&FitReport {
         dataset: "a".into(),
+        epoch: crate::message::fit_job::Epoch::default(),
         outcomes,
         elapsed: Duration::from_millis(20),
     });
