@@ -6,6 +6,9 @@ CYCLES ?= 200
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LIBTORCH_DIR := $(or $(LIBTORCH),$(CURDIR)/.libtorch)
 LIBRARIES = $(DESTDIR)$(PREFIX)/lib/forecastd
+DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
+# Units name what the distribution would install.
+RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
 .PHONY: help libtorch build test demo bench torture deny install clean
@@ -42,21 +45,23 @@ torture: ## Kill the daemon CYCLES=200 times at random instants and count its ro
 deny: ## Check licences and advisories of all dependencies (needs cargo-deny)
 	cargo deny --workspace check
 
-install: build ## Install under DESTDIR and PREFIX=/usr/local: executables, libtorch, unit, users, folders, example
+install: build ## Install under DESTDIR and PREFIX=/usr/local: executables, libtorch, unit, users, folders, documents
 	install -D -m 755 -t "$(DESTDIR)$(PREFIX)/bin" $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch
 	install -d "$(dir $(LIBRARIES))"
 ifdef LIBTORCH
 	ln -sfn "$(LIBTORCH)/lib" "$(LIBRARIES)"
 else
 	install -D -m 644 -t "$(LIBRARIES)" .libtorch/lib/*.so*
-	install -d "$(DESTDIR)$(PREFIX)/share/doc/forecastd"
-	cp -r .libtorch/licenses "$(DESTDIR)$(PREFIX)/share/doc/forecastd/"
+	install -d "$(DOCS)"
+	cp -r .libtorch/licenses "$(DOCS)/"
 endif
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	sed 's#/usr/bin/forecastd#$(PREFIX)/bin/forecastd#g' systemd/forecastd.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/forecastd.service"
+	$(RELOCATE) systemd/forecastd.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/forecastd.service"
 	install -D -m 644 systemd/forecastd.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/forecastd.conf"
 	install -D -m 644 systemd/forecastd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/forecastd.conf"
-	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/share/doc/forecastd" config/forecastd.yaml
+	install -D -m 644 -t "$(DOCS)" README.md LICENSE-MIT LICENSE-APACHE systemd/alerts.yml config/forecastd.yaml
+	install -d "$(DOCS)/forecastd.service.d"
+	for example in systemd/forecastd.service.d/*.example; do $(RELOCATE) "$$example" > "$(DOCS)/forecastd.service.d/$${example##*/}" || exit; done
 	@test -e "$(DESTDIR)$(SYSCONFDIR)/forecastd/forecastd.yaml" || echo "Next: write $(SYSCONFDIR)/forecastd/forecastd.yaml; the example lies in $(PREFIX)/share/doc/forecastd"
 
 clean: ## Remove what was built and unpacked

@@ -9,7 +9,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust source below these folders, with its text, tests within it cut off.
+/// Every Rust source below these folders, with its text, tests within it cut off and imports in braces written out.
 fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
@@ -20,7 +20,8 @@ fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
                 open.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                let mut text = without_tests(&text);
+                text.extend(imports(&text));
                 found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
             }
         }
@@ -29,14 +30,67 @@ fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Lines of code that name a path such as `arrow::`, outside of comments.
+/// The lines of a source but for its test modules. Of any other item that only tests see, the line with its name.
+fn without_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.extend([line, "\n"]);
+            continue;
+        }
+        let item = lines.next().unwrap_or_default();
+        if item.trim().starts_with("mod ") && item.ends_with('{') {
+            // As rustfmt leaves it, what closes the module stands below what opens it.
+            let close = line.replace("#[cfg(test)]", "}");
+            lines.find(|line| *line == close);
+        }
+    }
+    kept
+}
+
+/// What a source imports, one path a line: `use std::{fs, io::{self as i}};` is `std::fs::` and `std::io::self::`.
+fn imports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = String::new();
+    for line in text.lines() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        let starts = line.starts_with("use ") || (line.starts_with("pub") && line.contains(" use "));
+        if starts || !open.is_empty() {
+            open.extend([line, " "]);
+        }
+        if line.ends_with(';')
+            && let Some((_, tree)) = std::mem::take(&mut open).split_once("use ")
+        {
+            write_out("", tree.trim().trim_end_matches(';'), &mut found);
+        }
+    }
+    found
+}
+
+/// Writes out the paths of `tree`, each behind `prefix`.
+fn write_out(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    let Some((head, list)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default().trim();
+        found.push(format!("{prefix}{path}::\n"));
+        return;
+    };
+    let list = list.rsplit_once('}').map_or(list, |(list, _)| list);
+    let mut depth = 0;
+    let between = list.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    for tree in between.filter(|tree| !tree.trim().is_empty()) {
+        write_out(&format!("{prefix}{}", head.trim()), tree.trim(), found);
+    }
+}
+
+/// Whether a line of code names a path such as `arrow::`, outside of comments.
 fn names(text: &str, path: &str) -> bool {
-    let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
-    let prefixes = [' ', '(', '<', '&', '{', ',', '[', '!'];
-    code.into_iter().any(|line| {
-        line.match_indices(path)
-            .any(|(at, _)| at == 0 || line[..at].ends_with(prefixes))
-    })
+    let mut code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let in_a_word = |before: &str| before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.any(|line| line.match_indices(path).any(|(at, _)| !in_a_word(&line[..at])))
 }
 
 /// No source below `folders` names one of `paths`, but for those that start with one of `but`.
@@ -54,6 +108,37 @@ fn nobody_names(paths: &[&str], folders: &[&str], but: &[&str]) {
         );
     }
     assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn what_a_source_names_is_seen_behind_braces_and_behind_tests() {
+    let source = "
+use std::{
+    collections::BTreeMap, // a comment
+    fs, io::{self, Write as _},
+};
+pub(crate) use crate::{intake, work::worker};
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests {
+    use tokio::sync;
+    fn test() {
+    }
+}
+// arrow::array in a comment
+fn later() -> bool {
+    let narrow = std::time::Instant::now() > zzz_rusqlite::now();
+}
+";
+    let mut text = without_tests(source);
+    text.extend(imports(&text));
+    for path in ["std::fs", "std::io", "crate::intake", "crate::work", "Instant"] {
+        assert!(names(&text, path), "{path}\n{text}");
+    }
+    for path in ["fixture", "tokio::", "arrow::", "rusqlite::"] {
+        assert!(!names(&text, path), "{path}\n{text}");
+    }
 }
 
 #[test]

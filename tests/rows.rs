@@ -29,6 +29,26 @@ fn the_same_drop_twice_adds_no_row() {
 }
 
 #[test]
+fn a_file_without_rows_is_a_drop_like_any_other() {
+    let environment = Environment::with_series(LONG);
+    let daemon = environment.start();
+    environment.drop_bytes("none.parquet", &long(&[]));
+    let page = daemon.after_drops(1);
+    assert_eq!(page.rows(), (0, 0, 0, 0));
+    assert_eq!(page.sum("forecastd_drops_total"), 1.0);
+    for family in ["drops_rejected_total", "drops_duplicate_total", "channels"] {
+        assert_eq!(page.sum(&format!("forecastd_{family}")), 0.0, "{family}");
+    }
+    assert!(environment.path("incoming/d/done/none.parquet").exists());
+    assert_eq!(environment.quarantined(), []);
+    // The next one is taken as if it were the first.
+    environment.drop_bytes("some.parquet", &hours(0..50, |i| i as f64));
+    assert_eq!(daemon.after_drops(2).rows(), (50, 50, 0, 0));
+    drop(daemon);
+    environment.fsck();
+}
+
+#[test]
 fn the_same_rows_in_another_file_are_duplicates() {
     let environment = Environment::with_series(LONG);
     let daemon = environment.start();

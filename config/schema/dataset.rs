@@ -178,19 +178,29 @@ fn landing(field: &Field) -> Option<Landing> {
     })
 }
 
+/// Ten years: monthly and daily rows are few, and a fit can use them all.
+const RETENTION: Duration = Duration::from_secs(3650 * 86_400);
+
 fn history(field: &Field) -> Option<History> {
     // In fewer points neither the number of differences nor an order can be told.
     const LEAST_WINDOW: usize = 16;
     field.section(|keys| {
         let window = keys.or("window", 8192, |field| field.whole(LEAST_WINDOW..=1 << 24));
-        let retention = keys.or("retention", 400 * DAY, |field| {
+        let retention = keys.or("retention", RETENTION, |field| {
             field.duration(Duration::from_secs(1)..=CENTURY)
         });
         let max_future = keys.or("max_future", DAY, |field| field.duration(Duration::ZERO..=CENTURY));
+        let (retention, max_future) = (retention?, max_future?);
+        if retention <= max_future {
+            let complaint = Complaint::new("`retention` is not longer than `max_future`");
+            return keys
+                .field("retention")
+                .refuse(complaint.hint("one row so far ahead of the clock would expire all others"));
+        }
         Some(History {
             window: NonZeroUsize::new(window?)?,
-            retention: retention?,
-            max_future: max_future?,
+            retention,
+            max_future,
         })
     })
 }
@@ -202,9 +212,9 @@ fn limits(field: &Field) -> Option<Limits> {
     const LEAST_MEMORY: u64 = 64 * MIB;
     field.section(|keys| {
         let file_size = keys.or("file_size", 2048 * MIB, |field| field.size(1..=PIB));
-        let file_values = keys.or("file_values", 1_000_000_000, |field| field.whole(1..=1_000_000_000_000));
+        let file_values = keys.or("file_values", 100_000_000, |field| field.whole(1..=1_000_000_000_000));
         let channels = keys.or("channels", 100_000, |field| field.whole(1..=10_000_000));
-        let decode_memory = keys.or("decode_memory", 4096 * MIB, |field| field.size(LEAST_MEMORY..=PIB));
+        let decode_memory = keys.or("decode_memory", 2048 * MIB, |field| field.size(LEAST_MEMORY..=PIB));
         Some(Limits {
             file_bytes: file_size?,
             file_values: file_values? as u64,

@@ -22,6 +22,9 @@ pub(super) struct Asked {
 
 const LONGEST_HORIZON: usize = 100_000;
 
+/// A fit's map from lags to forecasts has a number for each step and each lag, and every thread holds one: 512 MiB.
+const LARGEST_MAP: usize = 64 << 20;
+
 /// Reads the section; `window` is the dataset's `history.window`, if that was right.
 pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked> {
     field.section(|keys| {
@@ -38,17 +41,29 @@ pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked
         });
         let max_age = keys.optional("max_age", |field| field.duration(Duration::from_millis(1)..=CENTURY));
         let keep_files = keys.or("keep_files", 100, |field| field.whole(1..=1_000_000));
-        let horizon = horizon?;
+        let (horizon, max_lookback) = (horizon?, max_lookback?);
+        check_map(&keys.field("horizon"), horizon, max_lookback)?;
         Some(Asked {
             horizon: NonZeroUsize::new(horizon)?,
             steps: steps?.unwrap_or_else(|| default_steps(horizon)),
             levels: levels?.unwrap_or_else(default_levels),
-            max_lookback: max_lookback?,
+            max_lookback,
             refit_interval: refit_interval?,
             max_age: max_age?,
             keep_files: NonZeroUsize::new(keep_files?)?,
         })
     })
+}
+
+/// Refuses a horizon that with this lookback would take too much memory.
+fn check_map(field: &Field, horizon: usize, max_lookback: usize) -> Option<()> {
+    let numbers = horizon * max_lookback;
+    if numbers <= LARGEST_MAP {
+        return Some(());
+    }
+    let message = format!("{horizon} steps by a lookback of {max_lookback} are {numbers} numbers in every running fit");
+    let most = LARGEST_MAP / max_lookback;
+    field.refuse(Complaint::new(message).hint(format!("at most {most} steps, or a shorter `max_lookback`")))
 }
 
 /// The next value and the farthest.
@@ -98,8 +113,8 @@ fn level(field: &Field, earlier: &[Level]) -> Option<Level> {
 /// By default 512, or what the window allows.
 fn max_lookback(keys: &mut Section, window: Option<NonZeroUsize>) -> Option<usize> {
     const DEFAULT: usize = 512;
-    // An order needs about twice as many samples as it has coefficients; with a shorter window the rest of the
-    // lookback would never be used.
+    // No order above a quarter of the samples is tried (models/src/estimate.rs), so what goes beyond is never used.
+    // Up to half of the window that is let pass; a longer lookback is a mistake in one of the two.
     let most = window.map(|window| window.get() / 2);
     let field = keys.field("max_lookback");
     if field.is_null() {

@@ -31,6 +31,11 @@ fn the_shortest_file_gets_every_default() {
     assert_eq!(dataset.quarantine, Path::new("/etc/forecastd/in/quarantine"));
     assert_eq!(dataset.after, AfterIngest::Move("/etc/forecastd/in/done".into()));
     assert_eq!(dataset.steps, [1, 24]);
+    assert_eq!(dataset.history.retention, Duration::from_secs(3650 * 86_400));
+    assert_eq!(
+        (dataset.limits.file_values, dataset.limits.decode_memory),
+        (100_000_000, 2 << 30)
+    );
 }
 
 #[test]
@@ -67,6 +72,8 @@ fn every_key_says_what_it_sets() {
         with("history: { retention: 2y }").history.retention,
         Duration::from_secs(63_115_200)
     );
+    let just_longer = with("history: { retention: 86401s, max_future: 1d }").history;
+    assert_eq!(just_longer.retention - just_longer.max_future, Duration::from_secs(1));
     assert_eq!(with("limits: { file_size: 1MB }").limits.file_bytes, 1_000_000);
     assert_eq!(with("limits: { file_size: 4096 }").limits.file_bytes, 4096);
 }
@@ -88,6 +95,9 @@ fn a_series_and_its_forecast_are_set_as_written() {
         (Duration::from_secs(600), 1)
     );
     assert_eq!(once.fit.max_lookback, 4096);
+    let largest = with("forecast: { horizon: 16384, max_lookback: 4096 }");
+    assert_eq!(largest.fit.horizon.get() * largest.fit.max_lookback, 64 << 20);
+    assert_eq!(with("forecast: { horizon: 100000 }").fit.max_lookback, 512);
 }
 
 #[test]

@@ -198,6 +198,10 @@ fn numbers_and_units_are_told_what_they_should_be() {
         -> history.retention: expected a duration, found the number 400 (with a unit, like `400s`)
     history: { retention: 101y }
         -> history.retention: 101years is not within 1s and 100years
+    history: { retention: 1d }
+        -> history.retention: `retention` is not longer than `max_future` (one row so far ahead of the clock would expire all others)
+    history: { max_future: 11y }
+        -> history.retention: `retention` is not longer than `max_future` (one row so far ahead of the clock would expire all others)
     limits: { file_size: 2 gigs }
         -> limits.file_size: expected a size, found the text `2 gigs` (a number and a unit, like `2GiB` or `500MB`)
     limits: { file_size: -1 }
@@ -280,6 +284,8 @@ fn a_forecast_that_cannot_be_is_told_why() {
         -> forecast.max_lookback: expected a whole number from 1 to 4096, found the number 5000
     forecast: { horizon: 24, max_lookback: 4097 }
         -> forecast.max_lookback: expected a whole number from 1 to 4096, found the number 4097
+    forecast: { horizon: 16385, max_lookback: 4096 }
+        -> forecast.horizon: 16385 steps by a lookback of 4096 are 67112960 numbers in every running fit (at most 16384 steps, or a shorter `max_lookback`)
     forecast: { horizon: 24, keep_files: 0 }
         -> forecast.keep_files: expected a whole number from 1 to 1000000, found the number 0
     "#;
