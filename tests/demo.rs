@@ -8,7 +8,7 @@ use crate::support::{Environment, data};
 fn the_demo_forecasts_this_machine_and_ends_by_itself() {
     let environment = Environment::with_series("{ time: time }");
     let output = Command::new(env!("CARGO_BIN_EXE_forecastd"))
-        .args(["demo", "--seconds", "12", "--dir"])
+        .args(["demo", "--seconds", "20", "--dir"])
         .arg(environment.path("demo"))
         .output()
         .unwrap();
@@ -27,7 +27,7 @@ fn the_demo_takes_a_file_of_the_users() {
         let Some(file) = data(file) else { return };
         let environment = Environment::with_series("{ time: time }");
         let output = Command::new(env!("CARGO_BIN_EXE_forecastd"))
-            .args(["demo", "--seconds", "10", "--data"])
+            .args(["demo", "--seconds", "25", "--data"])
             .arg(&file)
             .arg("--dir")
             .arg(environment.path("demo"))
