@@ -42,7 +42,7 @@ pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
 
-use crate::message::account::RowAccount;
+use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::{RejectReason, Rejected};
@@ -84,7 +84,8 @@ pub struct DropMeta<K = ContentKey> {
 /// What the ledger knows of a file before it is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// Nothing, or that this content was rejected: decode it.
+    /// Nothing, or that this content was rejected as a whole, or that rows of it were refused which may be welcome
+    /// now: decode it. What the history has of it already are duplicates by the ordinary way.
     New,
     /// This very file was committed, or found a duplicate: only its post-action is owed.
     Finished,
@@ -195,6 +196,9 @@ impl Store {
         let Some((drop, mut account)) = self.ledger.committed(dataset.id, key)? else {
             return Ok(Lookup::New);
         };
+        if account.rejected.keys().any(|reason| may_change(*reason)) {
+            return Ok(Lookup::New);
+        }
         account.duplicate += std::mem::take(&mut account.committed);
         Ok(Lookup::CommittedBefore { drop, account })
     }
@@ -209,8 +213,8 @@ impl Store {
         Ok(())
     }
 
-    /// Enters a refused file. The same file refused again for the same reason is not counted again: it only waits
-    /// for its way into quarantine.
+    /// Enters a refused file; says whether it is new to the ledger. The same file refused again for the same reason
+    /// is not counted again: it only waits for its way into quarantine.
     pub fn record_rejection(
         &mut self,
         meta: &DropMeta<Option<ContentKey>>,
@@ -250,6 +254,15 @@ impl Store {
 
     fn folder(&self, dataset: &str) -> PathBuf {
         self.state_dir.join("segments").join(dataset)
+    }
+}
+
+/// Whether a row that was refused for this reason may be welcome at another time, or under another configuration:
+/// an operator who has mended either brings the file again. The other reasons lie in the file.
+fn may_change(reason: RowReason) -> bool {
+    match reason {
+        RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels => true,
+        RowReason::NoTime | RowReason::BadChannel | RowReason::NotFinite => false,
     }
 }
 

@@ -28,7 +28,11 @@ use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
 /// The version of `schema.sql`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+/// From version 1, where a content could be committed only once, to version 2.
+const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
+    CREATE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';";
 
 /// How long to wait for someone who looks into the ledger with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,9 +62,12 @@ impl Ledger {
         connection.pragma_update(None, "synchronous", if sync { "FULL" } else { "OFF" })?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(64);
-        if version == 0 {
+        if version < SCHEMA_VERSION {
             let migration = connection.transaction()?;
-            migration.execute_batch(include_str!("schema.sql"))?;
+            migration.execute_batch(match version {
+                0 => include_str!("schema.sql"),
+                _ => FROM_VERSION_1,
+            })?;
             migration.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             migration.commit()?;
         }
@@ -131,10 +138,10 @@ impl Ledger {
         Ok(query.exists(params![fingerprint.to_string(), dataset, path_value(path), &key.0[..]])?)
     }
 
-    /// The drop that committed this content, and its account.
+    /// The drop that committed this content last, and its account.
     pub(super) fn committed(&self, dataset: i64, key: &ContentKey) -> Result<Option<(i64, RowAccount)>, StateError> {
         let sql = "SELECT id, seen, committed, duplicate, missing FROM drops
-                   WHERE dataset = ?1 AND key = ?2 AND outcome = 'committed'";
+                   WHERE dataset = ?1 AND key = ?2 AND outcome = 'committed' ORDER BY id DESC LIMIT 1";
         let mut query = self.connection.prepare_cached(sql)?;
         let found = query
             .query_row(params![dataset, &key.0[..]], |row| Ok((row.get(0)?, account(row, 1)?)))

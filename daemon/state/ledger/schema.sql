@@ -1,4 +1,4 @@
--- The ledger, version 1. Times are nanoseconds since 1970-01-01T00:00:00Z; hashes are BLAKE3.
+-- The ledger, version 2. Times are nanoseconds since 1970-01-01T00:00:00Z; hashes are BLAKE3.
 
 CREATE TABLE datasets (
     id     INTEGER PRIMARY KEY,
@@ -31,8 +31,8 @@ CREATE TABLE drops (
     CHECK ((reason IS NOT NULL) = (outcome = 'rejected'))
 ) STRICT;
 
--- A content is committed once.
-CREATE UNIQUE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';
+-- A content is committed once, and again only where rows of it had been refused that may be welcome now.
+CREATE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';
 CREATE INDEX drops_by_file ON drops (fingerprint);
 
 CREATE TABLE refused_rows (

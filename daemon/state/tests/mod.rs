@@ -10,7 +10,6 @@ use forecastd_models::ChannelName;
 use tempfile::TempDir;
 
 use super::*;
-use crate::message::account::RowReason;
 use crate::message::series_drop::RawRows;
 
 const FOREVER: Duration = Duration::MAX;
@@ -212,16 +211,80 @@ fn the_same_content_under_another_name_is_a_duplicate_of_all_its_rows() {
 }
 
 #[test]
+fn a_content_of_which_rows_were_refused_can_be_brought_again_once_the_cause_is_mended() {
+    let rows = [("m", 1, 1.0), ("z", 1, 1.0)];
+    let mut scene = Scene::new();
+    scene.rules.max_channels = 1;
+    let first = scene.file(&rows);
+    let done = scene.try_commit(&first, &rows).expect("committed");
+    assert_eq!(done.account.rejected, BTreeMap::from([(RowReason::TooManyChannels, 1)]));
+    assert_eq!(scene.lookup(&first), Lookup::Finished, "this very file was dealt with");
+
+    scene.rules.max_channels = 2;
+    let again = scene.file(&rows);
+    assert_eq!(scene.lookup(&again), Lookup::New);
+    let done = scene.try_commit(&again, &rows).expect("committed");
+    assert_eq!((done.account.committed, done.account.duplicate), (1, 1));
+    assert_eq!(scene.history(), history_of(&rows));
+    assert_eq!(scene.lookup(&again), Lookup::Finished);
+
+    let third = scene.file(&rows);
+    assert!(
+        matches!(scene.lookup(&third), Lookup::CommittedBefore { account, .. } if account.rejected.is_empty()),
+        "nothing of it is missing any more"
+    );
+    scene.audit();
+}
+
+#[test]
+fn a_ledger_of_the_version_before_is_brought_up_to_date_and_keeps_what_it_knows() {
+    let rows = [("m", 1, 1.0), ("z", 1, 1.0)];
+    let mut scene = Scene::new();
+    scene.rules.max_channels = 1;
+    scene.drop(&rows);
+    scene.store = None;
+    let ledger = rusqlite::Connection::open(scene.folder.path().join("ledger.sqlite")).expect("opened");
+    let version_1 = "DROP INDEX drops_by_content;
+        CREATE UNIQUE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';
+        PRAGMA user_version = 1;";
+    ledger.execute_batch(version_1).expect("as it was");
+    drop(ledger);
+    scene.audit();
+    for _ in 0..2 {
+        scene.reopen();
+        assert_eq!(scene.drop(&rows).account.duplicate, 1);
+    }
+    scene.audit();
+}
+
+#[test]
+fn only_what_the_clock_or_the_configuration_refused_makes_a_known_content_new() {
+    for reason in RowReason::ALL {
+        let mut scene = Scene::new();
+        let rows = [("x", 1, 1.0)];
+        let file = scene.file(&rows);
+        let (drop, mut account) = decoded(&rows);
+        account.reject(reason, 1);
+        let rules = scene.rules;
+        scene.store().commit(&file, drop, account, &rules).expect("committed");
+        let copy = scene.file(&rows);
+        let mendable = matches!(
+            reason,
+            RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels
+        );
+        assert_eq!(scene.lookup(&copy) == Lookup::New, mendable, "{reason:?}");
+    }
+}
+
+#[test]
 fn a_rejected_content_is_new_again_and_is_counted_once_until_it_moves() {
     let mut scene = Scene::new();
     let rows = [("x", 1, 1.0)];
     let file = scene.file(&rows);
     let rejected = Rejected::new(RejectReason::Schema, "no column \"time\"");
-    for _ in 0..2 {
-        scene
-            .store()
-            .record_rejection(&file.clone().keyed(), &rejected)
-            .expect("recorded");
+    for new in [true, false] {
+        let entered = scene.store().record_rejection(&file.clone().keyed(), &rejected);
+        assert_eq!(entered.expect("recorded"), new);
         scene.reopen();
     }
     assert_eq!(scene.lookup(&file), Lookup::New);
@@ -230,7 +293,7 @@ fn a_rejected_content_is_new_again_and_is_counted_once_until_it_moves() {
         ..scene.file(&[]).keyed()
     };
     let symlink = Rejected::new(RejectReason::NotARegularFile, "a symlink");
-    scene.store().record_rejection(&never_read, &symlink).expect("recorded");
+    assert!(scene.store().record_rejection(&never_read, &symlink).expect("recorded"));
     scene.try_commit(&file, &rows).expect("the configuration was mended");
     let totals = scene
         .store()
