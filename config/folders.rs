@@ -60,9 +60,19 @@ impl Claims {
         field.refuse(Complaint::new(complaint).hint("a drop belongs to one dataset"))
     }
 
-    /// Complains of a state directory in a folder that drops land in.
+    /// Complains of a state directory in a folder that drops land in, or around one.
     pub(crate) fn check_state(&self, field: &Field, folder: &Path) -> Option<()> {
-        match self.incoming_above(&plain(folder)) {
+        let place = plain(folder);
+        if let Some((_, owner)) = self
+            .incoming
+            .range(place.clone()..)
+            .next()
+            .filter(|(other, _)| other.starts_with(&place))
+        {
+            let complaint = Complaint::new(format!("`{}` holds `{owner}`", folder.display()));
+            return field.refuse(complaint.hint("a segment of the state must never be taken for a drop"));
+        }
+        match self.incoming_above(&place) {
             Some(owner) => {
                 let complaint = Complaint::new(format!("`{}` lies in `{owner}`", folder.display()));
                 field.refuse(complaint.hint("whoever may drop files must not reach the state"))

@@ -326,6 +326,8 @@ fn no_two_datasets_share_a_name_or_a_folder() {
         -> datasets[0].incoming: `/s` is already `state_dir` (every folder has one purpose)
     incoming: /
         -> state_dir: `/s` lies in `datasets[0].incoming` (whoever may drop files must not reach the state)
+    incoming: /s/segments/a
+        -> state_dir: `/s` holds `datasets[0].incoming` (a segment of the state must never be taken for a drop)
     incoming: /a, after: keep, done: /d
         -> datasets[0].done: means nothing here: nothing is moved (leave it out, or write `after: move`)
     ";

@@ -8,7 +8,7 @@ use crate::intake::watch::WatchEvent;
 use crate::message::torch_status::TorchStatus;
 use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastFileError;
-use crate::state::DropTotals;
+use crate::state::{DropTotals, StateError};
 
 /// An input of the main loop.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) enum AppEvent {
     Plan(Event),
     /// What the ledger has of a dataset, before its rows are read back.
     Totals(DatasetName, DropTotals),
+    /// A segment of a dataset is not what was written.
+    Damaged(DatasetName, StateError),
     /// A folder was looked at.
     Watch(WatchEvent),
     /// The libtorch child changed.

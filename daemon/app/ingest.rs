@@ -42,6 +42,8 @@ pub(super) enum Told {
     Event(Event),
     /// What the ledger has of a dataset, before its rows are read back.
     Totals(DatasetName, DropTotals),
+    /// A segment of a dataset is not what was written.
+    Damaged(DatasetName, StateError),
 }
 
 /// The ingest thread's state: the one writer of the store.
@@ -83,6 +85,7 @@ impl Ingest {
                 // The rest of the history still serves; `forecastd fsck` names the damage.
                 Err(error @ StateError::Damaged { .. }) => {
                     tracing::error!(%dataset, %error, "a segment cannot be read back");
+                    tell(Told::Damaged(DatasetName::clone(dataset), error));
                 }
                 // What could be read another time must not be missing until then.
                 Err(error) => return Err(error),
@@ -103,7 +106,7 @@ impl Ingest {
             Ok(outcome) => Ok(outcome),
             Err(Fault::Fatal(error)) => Err(error),
             Err(Fault::Machine(error)) => {
-                warn!(dataset = %dataset.name, file = %file.path.display(), %error, "drop deferred");
+                warn!(dataset = %dataset.name, file = ?file.path, %error, "drop deferred");
                 Ok(Outcome::Deferred { error })
             }
         }
@@ -135,7 +138,7 @@ impl Ingest {
             Lookup::CommittedBefore { drop, account } => {
                 self.store.record_duplicate(&meta, drop, &account)?;
                 post_action(file, &dataset.after);
-                info!(dataset = %dataset.name, file = %file.path.display(), "drop holds what was committed before");
+                info!(dataset = %dataset.name, file = ?file.path, "drop holds what was committed before");
                 Ok(Outcome::Duplicate { account })
             }
         }
@@ -171,8 +174,11 @@ impl Ingest {
         post_action(file, &dataset.after);
         self.maintain(dataset, retention)?;
         let account = committed.account;
+        if account.rejected_total() > 0 {
+            warn!(dataset = %dataset.name, file = ?file.path, refused = ?account.rejected, "rows were refused");
+        }
         info!(
-            dataset = %dataset.name, file = %file.path.display(), rows = account.seen,
+            dataset = %dataset.name, file = ?file.path, rows = account.seen,
             committed = account.committed, duplicate = account.duplicate, rejected = account.rejected_total(),
             "drop committed"
         );
@@ -199,7 +205,7 @@ impl Ingest {
             // It is in the ledger with its reason. One bad file that cannot be moved must not hold up the good ones.
             Err(error) => {
                 told_rejected(file, &verdict, &file.path);
-                warn!(dataset = %dataset.name, file = %file.path.display(), %error, "the bad file stays where it is");
+                warn!(dataset = %dataset.name, file = ?file.path, %error, "the bad file stays where it is");
             }
         }
         // After a crash between ledger and quarantine this file has been counted before.
@@ -243,7 +249,7 @@ impl From<StateError> for Fault {
 
 fn told_rejected(file: &LandedFile, verdict: &Rejected, place: &Path) {
     warn!(
-        dataset = %file.dataset, file = %file.path.display(), reason = verdict.reason.label(),
+        dataset = %file.dataset, file = ?file.path, reason = verdict.reason.label(),
         detail = %verdict.detail, place = %place.display(), "drop rejected"
     );
 }
@@ -263,6 +269,6 @@ fn meta<K>(file: &LandedFile, key: K, bytes: u64, received: Timestamp) -> DropMe
 /// operator, and done again after a restart.
 fn post_action(file: &LandedFile, after: &AfterIngest) {
     if let Err(error) = finish(file, after) {
-        warn!(dataset = %file.dataset, file = %file.path.display(), %error, "the drop stays where it is");
+        warn!(dataset = %file.dataset, file = ?file.path, %error, "the drop stays where it is");
     }
 }

@@ -203,6 +203,7 @@ impl App {
                 self.apply(event);
             }
             AppEvent::Totals(dataset, totals) => self.label(&dataset, totals),
+            AppEvent::Damaged(dataset, error) => self.metrics.segment_damaged(&dataset, &error),
             AppEvent::Watch(event) => self.looked(event),
             AppEvent::Torch(status) => {
                 debug!(?status, "forecastd-torch");

@@ -111,6 +111,7 @@ fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnM
         let done = ingest.work(job, &mut |told| match told {
             Told::Event(event) => send(&events, AppEvent::Plan(event)),
             Told::Totals(dataset, totals) => send(&events, AppEvent::Totals(dataset, totals)),
+            Told::Damaged(dataset, error) => send(&events, AppEvent::Damaged(dataset, error)),
         });
         if let Err(error) = done {
             send(&events, AppEvent::Fatal(anyhow::Error::new(error)));

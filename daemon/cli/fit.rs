@@ -1,6 +1,6 @@
 //! `forecastd fit`: one file, without the service, over the same code: decode, history, fit, forecast file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -38,13 +38,13 @@ pub(super) struct Fit {
     /// The column of values, where --channel is given.
     #[arg(long, value_name = "COL", requires = "channel")]
     value: Option<String>,
-    /// Steps to forecast.
-    #[arg(long, value_name = "H")]
+    /// Steps to forecast, at most 100000.
+    #[arg(long, value_name = "H", value_parser = horizon)]
     horizon: NonZeroUsize,
     /// Samples a forecast may look back on, differences included.
     #[arg(long, value_name = "P", default_value_t = 512)]
     max_order: usize,
-    /// Levels of the intervals.
+    /// Levels of the intervals, separated by commas.
     #[arg(long, value_name = "LEVEL", value_delimiter = ',', default_values_t = [0.8, 0.95])]
     levels: Vec<f64>,
     /// Newest grid points of a channel that its fit sees.
@@ -62,6 +62,12 @@ pub(super) struct Fit {
     /// Print models and forecasts as JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn horizon(text: &str) -> Result<NonZeroUsize, &'static str> {
+    const LONGEST: usize = 100_000;
+    let horizon = text.parse().ok().filter(|steps: &NonZeroUsize| steps.get() <= LONGEST);
+    horizon.ok_or("a whole number from 1 to 100000")
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -108,6 +114,10 @@ impl Fit {
     fn spec(&self) -> anyhow::Result<FitSpec> {
         let level =
             |share: &f64| Level::new(*share).with_context(|| format!("--levels: {share} is not between 0 and 1"));
+        let percents: BTreeSet<String> = self.levels.iter().map(|share| (share * 100.0).to_string()).collect();
+        if percents.len() < self.levels.len() {
+            bail!("--levels: each level once");
+        }
         Ok(FitSpec {
             horizon: self.horizon,
             levels: self.levels.iter().map(level).collect::<anyhow::Result<_>>()?,

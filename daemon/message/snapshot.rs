@@ -37,7 +37,7 @@ pub struct DatasetView {
 /// A channel as readers see it.
 #[derive(Clone, Debug)]
 pub struct ChannelView {
-    /// The last good fit, if there was one and its forecast has not run out.
+    /// The last good fit, if there was one; its cutoff tells its age.
     pub fit: Option<Arc<ChannelFit>>,
     /// Why the latest attempt failed, if it did.
     pub failure: Option<FitFailure>,

@@ -1,4 +1,5 @@
-//! The one place that asks for the time. Everything that decides gets the time as a value.
+//! Where the time comes from. Everything that decides gets it as a value; only the page for people, which says how
+//! old things are, asks by itself.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -147,7 +147,9 @@ impl Store {
         let lock = lock::lock(&state_dir.join("lock"))?;
         let ledger_path = state_dir.join("ledger.sqlite");
         let segments = state_dir.join("segments");
-        if !ledger_path.exists() && recovery::holds_segments(&segments)? {
+        // A restore that broke off leaves an empty file.
+        let no_ledger = fs::metadata(&ledger_path).map_or(true, |file| file.len() == 0);
+        if no_ledger && recovery::holds_segments(&segments)? {
             let path = state_dir.to_owned();
             return Err(StateError::LedgerMissing { path });
         }
@@ -165,6 +167,9 @@ impl Store {
             _lock: lock,
         };
         store.cleaned = store.clean()?;
+        for path in &store.cleaned {
+            tracing::warn!(path = %path.display(), "removed what no commit names: left by a crash, or not ours");
+        }
         Ok(store)
     }
 

@@ -99,7 +99,10 @@ impl Grid {
     /// The instant of a slot, held at the ends of the range.
     pub fn time(&self, slot: Slot) -> Timestamp {
         match self.frequency {
-            Frequency::Fixed(step) => Timestamp(self.origin.0.saturating_add(slot.saturating_mul(step.get()))),
+            Frequency::Fixed(step) => {
+                let time = i128::from(self.origin.0) + i128::from(slot) * i128::from(step.get());
+                Timestamp(time.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
+            }
             Frequency::Months(months) => self.month_time(slot, months),
         }
     }
@@ -214,6 +217,13 @@ mod tests {
         };
         assert_eq!(grid.time(i64::MAX), Timestamp(-1));
         assert_eq!(grid.nearest(Timestamp(i64::MAX)), FARTHEST);
+        // Further apart than 64-bit nanoseconds can count: the years 1700 and 2026.
+        let far = Grid {
+            origin: instant("1700-01-01T00:00:00Z"),
+            frequency: Frequency::fixed(3_600_000_000_000).expect("positive"),
+        };
+        let newest = instant("2026-01-01T00:00:00Z");
+        assert_eq!(far.time(far.nearest(newest)), newest);
         let monthly = Grid {
             origin: Timestamp(0),
             frequency: Frequency::months(1).expect("positive"),

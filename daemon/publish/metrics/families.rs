@@ -35,6 +35,7 @@ pub(super) struct IntakeFamilies {
     pub(super) files_ignored: IntGaugeVec,
     pub(super) scans: IntCounterVec,
     pub(super) scan_failures: IntCounterVec,
+    pub(super) segments_damaged: IntCounterVec,
     pub(super) last_scan: GaugeVec,
     pub(super) hints_lost: IntCounter,
 }
@@ -101,6 +102,11 @@ impl IntakeFamilies {
             scan_failures: to.counters(
                 "forecastd_scan_failures_total",
                 "Listings that failed: the folder is absent or cannot be read.",
+                DATASET,
+            ),
+            segments_damaged: to.counters(
+                "forecastd_segments_damaged_total",
+                "Segments of the history that could not be read back: their rows are missing until a backup is restored.",
                 DATASET,
             ),
             last_scan: to.float_gauges(

@@ -190,6 +190,14 @@ impl Metrics {
         });
     }
 
+    /// A segment of the history could not be read back.
+    pub fn segment_damaged(&self, dataset: &str, error: &dyn fmt::Display) {
+        self.tell(dataset, |last_error| {
+            self.count(&self.intake.segments_damaged, dataset, 1);
+            *last_error = Some(error.to_string());
+        });
+    }
+
     /// The kernel dropped change notices.
     pub fn watch_hints_lost(&self) {
         self.intake.hints_lost.inc();
@@ -340,7 +348,7 @@ impl Metrics {
         set(&service.threads, used.threads);
     }
 
-    fn counters(&self) -> [&IntCounterVec; 13] {
+    fn counters(&self) -> [&IntCounterVec; 14] {
         let (intake, fit, service) = (&self.intake, &self.fit, &self.service);
         [
             &intake.drops,
@@ -352,6 +360,7 @@ impl Metrics {
             &intake.cells_missing,
             &intake.scans,
             &intake.scan_failures,
+            &intake.segments_damaged,
             &fit.fits,
             &fit.points_filled,
             &service.forecast_files,

@@ -79,10 +79,15 @@ fn segments_without_a_ledger_are_not_thrown_away() {
     let mut scene = Scene::new();
     scene.drop(&[("x", 1, 1.0)]);
     scene.store = None;
-    fs::remove_file(scene.folder.path().join("ledger.sqlite")).expect("removed");
-    let error = scene.open().expect_err("refused");
-    assert!(matches!(error, StateError::LedgerMissing { .. }), "{error}");
-    assert_eq!(segment_files(&scene).len(), 1);
+    let ledger = scene.folder.path().join("ledger.sqlite");
+    let gone: fn(&Path) = |ledger| fs::remove_file(ledger).expect("removed");
+    let emptied: fn(&Path) = |ledger| fs::write(ledger, "").expect("emptied"); // a restore that broke off
+    for harm in [gone, emptied] {
+        harm(&ledger);
+        let error = scene.open().expect_err("refused");
+        assert!(matches!(error, StateError::LedgerMissing { .. }), "{error}");
+        assert_eq!(segment_files(&scene).len(), 1);
+    }
 }
 
 #[test]
