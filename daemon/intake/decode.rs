@@ -37,6 +37,16 @@ const FOOTER: u32 = 16 << 20;
 /// The most row groups.
 const ROW_GROUPS: usize = 10_000;
 
+/// Values that a file may hold for each of its bytes, beyond the first [`FREE_VALUES`].
+///
+/// A page of one value repeated a million times takes a few bytes, and each of these values takes sixteen once it is
+/// decoded: without this a file of kilobytes could fill the history and hold up intake within all other limits.
+/// Measured values take bytes each; even a sensor that rests has times that differ, and is far below this.
+const VALUES_A_BYTE: u64 = 256;
+
+/// Values that any file may hold, however small it is.
+const FREE_VALUES: u64 = 1_000_000;
+
 /// Rows of the file decoded at once.
 const PIECE: usize = 8_192;
 
@@ -53,7 +63,7 @@ fn read(file: &File, columns: &Columns, limits: &Limits, latest: Timestamp) -> R
     check_footer(file)?;
     let metadata = guarded("the footer", || load(file))?;
     let plan = Plan::new(metadata.schema(), columns)?;
-    check_extent(&metadata, &plan, limits)?;
+    check_extent(file, &metadata, &plan, limits)?;
     let mut rows = Rows::new(&plan, latest);
     for group in 0..metadata.metadata().num_row_groups() {
         guarded(&format!("row group {group}"), || {
@@ -110,7 +120,7 @@ fn without_wrapping(metadata: &ArrowReaderMetadata) -> Option<Schema> {
     (!int96.is_empty()).then(|| Schema::new(fields.map(microseconds).collect::<Vec<_>>()))
 }
 
-fn check_extent(metadata: &ArrowReaderMetadata, plan: &Plan, limits: &Limits) -> Result<(), Rejected> {
+fn check_extent(file: &File, metadata: &ArrowReaderMetadata, plan: &Plan, limits: &Limits) -> Result<(), Rejected> {
     let groups = metadata.metadata().row_groups();
     if groups.len() > ROW_GROUPS {
         let detail = format!("{} row groups; {ROW_GROUPS} are allowed", groups.len());
@@ -120,9 +130,19 @@ fn check_extent(metadata: &ArrowReaderMetadata, plan: &Plan, limits: &Limits) ->
         rows.saturating_add(group.num_rows().max(0).unsigned_abs())
     });
     let columns = plan.values_per_row() as u64;
-    if rows.saturating_mul(columns) > limits.file_values {
+    let values = rows.saturating_mul(columns);
+    if values > limits.file_values {
         let allowed = limits.file_values;
         let detail = format!("{rows} rows of {columns} values; limits.file_values allows {allowed} values in all");
+        return Err(Rejected::new(RejectReason::TooLarge, detail));
+    }
+    let bytes = file
+        .metadata()
+        .map_err(|error| Rejected::new(RejectReason::Corrupt, format!("the footer: {error}")))?
+        .len();
+    let allowed = bytes.saturating_mul(VALUES_A_BYTE).max(FREE_VALUES);
+    if values > allowed {
+        let detail = format!("{values} values in a file of {bytes} bytes; a file of that size may hold {allowed}");
         return Err(Rejected::new(RejectReason::TooLarge, detail));
     }
     Ok(())
@@ -530,6 +550,25 @@ mod tests {
         let file = parquet_in_groups(1, vec![("t", seconds(&many)), ("v", floats(&vec![1.0; many.len()]))]);
         let rejected = refused(file, &wide("t", None));
         assert_eq!(rejected.detail, "10001 row groups; 10000 are allowed");
+    }
+
+    #[test]
+    fn far_more_values_than_the_file_has_bytes_are_refused_before_a_page_is_read() {
+        let constant = |rows: usize| {
+            let columns = vec![("t", seconds(&vec![0; rows])), ("v", floats(&vec![1.0; rows]))];
+            let properties = WriterProperties::builder().set_data_page_row_count_limit(usize::MAX);
+            parquet_of(&batch(columns), properties.build())
+        };
+        let file = constant(2_000_000);
+        let bytes = file.metadata().expect("a file").len();
+        assert!(bytes < 3_000, "{bytes} bytes");
+        let rejected = refused(file, &wide("t", None));
+        assert_eq!(rejected.reason, RejectReason::TooLarge);
+        assert_eq!(
+            rejected.detail,
+            format!("2000000 values in a file of {bytes} bytes; a file of that size may hold 1000000"),
+        );
+        assert_eq!(read(constant(200_000), &wide("t", None)).account.seen, 200_000);
     }
 
     #[test]

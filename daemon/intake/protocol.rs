@@ -152,7 +152,7 @@ pub(crate) fn receive_result(reader: &mut impl Read, limits: &Limits) -> io::Res
                 }
                 decoded.rows.channels.entry(channel).or_default().extend(rows);
             }
-            Reply::Done(account) if account.seen - account.rejected_total().min(account.seen) == values => {
+            Reply::Done(account) if fits(&account, values) => {
                 decoded.account = account;
                 return Ok(Ok(decoded));
             }
@@ -162,6 +162,58 @@ pub(crate) fn receive_result(reader: &mut impl Read, limits: &Limits) -> io::Res
     }
 }
 
+/// Whether a child's account is one that decoding gives: nothing is committed or known to be a duplicate yet, and
+/// every row that was not refused has come. A child that was taken over may have written any numbers.
+fn fits(account: &RowAccount, values: u64) -> bool {
+    let mut refused = account.rejected.values();
+    let refused = refused.try_fold(0u64, |sum, rows| sum.checked_add(*rows));
+    let taken = refused.and_then(|refused| account.seen.checked_sub(refused));
+    (account.committed, account.duplicate, taken) == (0, 0, Some(values))
+}
+
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::fixture::LIMITS;
+    use super::*;
+    use crate::message::account::RowReason;
+
+    #[test]
+    fn an_account_that_decoding_cannot_give_is_no_answer() {
+        let account = |seen, committed, duplicate, rejected: &[(RowReason, u64)]| RowAccount {
+            seen,
+            committed,
+            duplicate,
+            rejected: BTreeMap::from_iter(rejected.iter().copied()),
+            missing: 1,
+        };
+        let (future, no_time) = (RowReason::Future, RowReason::NoTime);
+        let cases = [
+            (account(1, 0, 0, &[]), true),
+            (account(3, 0, 0, &[(future, 2)]), true),
+            (account(1, 1, 0, &[]), false),
+            (account(2, 0, 1, &[]), false),
+            (account(2, 0, 0, &[]), false),
+            (account(0, 0, 0, &[]), false),
+            (account(0, 0, 0, &[(future, 1)]), false),
+            (account(0, 0, 0, &[(future, u64::MAX), (no_time, 1)]), false),
+        ];
+        for (account, sound) in cases {
+            let told = format!("{account:?}");
+            let mut frames = Vec::new();
+            send(&mut frames, &Reply::Rows("x".into(), vec![(Timestamp(1), 1.0)])).expect("sent");
+            send(&mut frames, &Reply::Done(account)).expect("sent");
+            let result = receive_result(&mut frames.as_slice(), &LIMITS);
+            match result {
+                Ok(Ok(_)) => assert!(sound, "believed: {told}"),
+                Ok(Err(rejected)) => panic!("{rejected:?}"),
+                Err(error) => assert!(!sound && error.kind() == io::ErrorKind::InvalidData, "{told}: {error}"),
+            }
+        }
+    }
 }

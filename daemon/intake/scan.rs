@@ -35,7 +35,10 @@ struct Candidate {
     since: Instant,
     /// What it looks like inside, once it was worth a look.
     look: Option<Look>,
-    landed: bool,
+    /// When it was found to have landed.
+    landed: Option<Instant>,
+    /// Whether a listing has shown it: from then on each one does, for as long as it lies there.
+    listed: bool,
 }
 
 /// What a file looks like to someone who waits for it.
@@ -86,7 +89,7 @@ impl Scanner {
 
     /// When a file that waits now may be ripe, if nothing touches it until then.
     pub fn ripe_at(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.candidates.values().filter(|candidate| !candidate.landed);
+        let waiting = self.candidates.values().filter(|candidate| !candidate.listed);
         waiting
             .filter_map(|candidate| candidate.ripe_at(&self.landing))
             // What should be ripe and is not could not be read: the next regular scan tries again.
@@ -94,19 +97,23 @@ impl Scanner {
             .min()
     }
 
-    fn listing(&self, ignored: usize, now: Instant) -> Listing {
+    fn listing(&mut self, ignored: usize, now: Instant) -> Listing {
         let held_up_by = self.oldest_settling(now);
-        let mut landed: Vec<LandedFile> = self
-            .candidates
-            .iter()
-            .filter(|(_, candidate)| candidate.landed)
-            .map(|(name, candidate)| LandedFile {
+        let settle = self.landing.settle;
+        let mut landed = Vec::new();
+        for (name, candidate) in &mut self.candidates {
+            let Some(since) = candidate.landed else { continue };
+            let file = LandedFile {
                 dataset: DatasetName::clone(&self.dataset),
                 path: self.incoming.join(name),
                 fingerprint: candidate.fingerprint,
-            })
-            .filter(|file| held_up_by.as_ref().is_none_or(|older| age(file) < (older.0, &older.1)))
-            .collect();
+            };
+            candidate.listed |= now.saturating_duration_since(since) >= settle
+                || held_up_by.as_ref().is_none_or(|older| age(&file) < (older.0, &older.1));
+            if candidate.listed {
+                landed.push(file);
+            }
+        }
         landed.sort_by(|a, b| age(a).cmp(&age(b)));
         Listing {
             dataset: DatasetName::clone(&self.dataset),
@@ -117,12 +124,13 @@ impl Scanner {
     }
 
     /// The oldest file that may turn out whole as soon as it has settled. Newer ones wait for it: where two drops
-    /// hold the same row the later one counts, so a rename must not overtake a copy. This takes no longer than
-    /// `settle`; a file that has settled and is not whole holds nothing up.
+    /// hold the same row the later one counts, so a rename must not overtake a copy. None waits longer than `settle`
+    /// after it has landed, however many older copies begin; a file that has settled and is not whole holds nothing
+    /// up.
     fn oldest_settling(&self, now: Instant) -> Option<(i64, PathBuf)> {
         let settling = |candidate: &Candidate| {
             let held_still = now.saturating_duration_since(candidate.since);
-            !candidate.landed && candidate.look.is_none() && held_still < self.landing.settle
+            candidate.landed.is_none() && candidate.look.is_none() && held_still < self.landing.settle
         };
         let settling = self.candidates.iter().filter(|(_, candidate)| settling(candidate));
         settling
@@ -142,7 +150,8 @@ impl Candidate {
             fingerprint,
             since,
             look: None,
-            landed: false,
+            landed: None,
+            listed: false,
         }
     }
 
@@ -153,15 +162,21 @@ impl Candidate {
         if self.look.is_none() && (settled || renamed) {
             self.look = look();
         }
-        self.landed |= match self.look {
+        let landed = match self.look {
             Some(Look::Whole) => true, // it was looked into because it had settled, or was renamed in
             Some(Look::Hopeless) => settled,
             Some(Look::Unfinished) => settled && held_still >= landing.patience,
             None => false,
         };
+        if landed {
+            self.landed.get_or_insert(now);
+        }
     }
 
     fn ripe_at(&self, landing: &Landing) -> Option<Instant> {
+        if let Some(landed) = self.landed {
+            return landed.checked_add(landing.settle); // held up until then at the latest
+        }
         self.since.checked_add(match self.look {
             Some(Look::Unfinished) => landing.patience.max(landing.settle),
             _ => landing.settle,
@@ -272,6 +287,14 @@ mod tests {
 
         fn write(&self, name: &str, content: &[u8]) {
             fs::write(self.path(name), content).expect("written");
+        }
+
+        /// A whole file that is a day older than what a test writes otherwise.
+        fn write_old(&self, name: &str) {
+            self.write(name, WHOLE);
+            let file = File::options().write(true).open(self.path(name)).expect("opened");
+            file.set_modified(SystemTime::now() - Duration::from_secs(86_400))
+                .expect("dated");
         }
 
         fn scan_renamed(&mut self, renamed_in: &[&str]) -> Listing {
@@ -385,6 +408,30 @@ mod tests {
         bench.write("renamed.parquet", WHOLE);
         assert!(bench.scan_renamed(&["renamed.parquet"]).landed.is_empty());
         assert_eq!(bench.names_after(SETTLE), ["copied.parquet", "renamed.parquet"]);
+    }
+
+    #[test]
+    fn a_file_that_was_listed_stays_listed_when_an_older_one_begins_to_settle() {
+        let mut bench = Bench::new();
+        bench.write("listed.parquet", WHOLE);
+        assert_eq!(bench.scan_renamed(&["listed.parquet"]).landed.len(), 1);
+        bench.write_old("copied.parquet");
+        assert_eq!(bench.names_after(MOMENT), ["listed.parquet"]);
+        assert_eq!(bench.names_after(SETTLE), ["copied.parquet", "listed.parquet"]);
+    }
+
+    #[test]
+    fn a_stream_of_older_copies_holds_a_landed_file_up_for_no_longer_than_the_settle_time() {
+        let mut bench = Bench::new();
+        bench.write("renamed.parquet", WHOLE);
+        bench.write_old("0.parquet");
+        assert!(bench.scan_renamed(&["renamed.parquet"]).landed.is_empty());
+        let landed = bench.now;
+        bench.now += SETTLE / 2;
+        bench.write_old("1.parquet");
+        assert!(bench.names_after(Duration::ZERO).is_empty());
+        assert_eq!(bench.scanner.ripe_at(bench.now), Some(landed + SETTLE));
+        assert_eq!(bench.names_after(SETTLE / 2), ["0.parquet", "renamed.parquet"]);
     }
 
     #[test]

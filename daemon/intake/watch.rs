@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -55,8 +56,12 @@ pub enum WatchEvent {
 #[derive(Debug)]
 pub struct Watch {
     signals: SyncSender<Signal>,
+    wanted: Wanted,
     thread: Option<JoinHandle<()>>,
 }
+
+/// The folders of a new configuration, until the thread takes them. A later one replaces an earlier one.
+type Wanted = Arc<Mutex<Option<Vec<WatchSpec>>>>;
 
 /// What wakes the thread.
 #[derive(Debug)]
@@ -66,8 +71,8 @@ enum Signal {
     /// The path went away; it matters if it is a folder of ours.
     Gone(PathBuf),
     HintsLost(String),
-    Reconfigure(Vec<WatchSpec>),
-    Wake,
+    /// There may be new folders to take.
+    Reconfigured,
     Stop,
 }
 
@@ -91,37 +96,35 @@ impl Watch {
         let mut watcher = Lookout {
             folders: Vec::new(),
             hints: Hints::new(signals.clone()),
+            wanted: Wanted::default(),
             sink,
         };
+        let wanted = Arc::clone(&watcher.wanted);
         watcher.reconfigure(specs);
         let thread = thread::Builder::new()
             .name("watch".into())
             .spawn(move || watcher.run(&inbox))?;
         Ok(Self {
             signals,
+            wanted,
             thread: Some(thread),
         })
     }
 
-    /// Watches these folders from now on. What is known of a folder that stays is kept.
+    /// Watches these folders from now on, and looks at them soon. What is known of a folder that stays is kept.
+    ///
+    /// Never waits: the thread may be waiting for the caller to take what it has seen.
     pub fn reconfigure(&self, specs: Vec<WatchSpec>) {
-        self.send(Signal::Reconfigure(specs));
-    }
-
-    /// Looks at every folder now.
-    pub fn wake(&self) {
-        self.send(Signal::Wake);
-    }
-
-    fn send(&self, signal: Signal) {
-        // The thread ends only at our word, or with a panic of the sink: then there is nobody left to tell.
-        let _ = self.signals.send(signal);
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(specs);
+        // A full backlog wakes the thread just as well, and it asks for new folders before each look.
+        let _ = self.signals.try_send(Signal::Reconfigured);
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.send(Signal::Stop);
+        // The thread ends only at our word, or with a panic of the sink: then there is nobody left to tell.
+        let _ = self.signals.send(Signal::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic there was reported by the panic hook
         }
@@ -132,6 +135,7 @@ impl Drop for Watch {
 struct Lookout<S> {
     folders: Vec<Folder>,
     hints: Hints,
+    wanted: Wanted,
     sink: S,
 }
 
@@ -152,6 +156,10 @@ struct Folder {
 impl<S: FnMut(WatchEvent)> Lookout<S> {
     fn run(mut self, inbox: &Receiver<Signal>) {
         loop {
+            let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(specs) = wanted {
+                self.reconfigure(specs);
+            }
             self.look_where_due();
             let signal = match self.folders.iter().map(|folder| folder.due).min() {
                 Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -186,12 +194,7 @@ impl<S: FnMut(WatchEvent)> Lookout<S> {
                 self.folders.iter_mut().for_each(Folder::hint);
                 (self.sink)(WatchEvent::HintsLost { dataset: None, error });
             }
-            Signal::Reconfigure(specs) => self.reconfigure(specs),
-            Signal::Wake => {
-                let now = Instant::now();
-                self.folders.iter_mut().for_each(|folder| folder.due = now);
-            }
-            Signal::Stop => {}
+            Signal::Reconfigured | Signal::Stop => {} // both are for the loop
         }
     }
 
@@ -216,7 +219,9 @@ impl<S: FnMut(WatchEvent)> Lookout<S> {
     }
 
     fn look_where_due(&mut self) {
-        let Self { folders, hints, sink } = self;
+        let Self {
+            folders, hints, sink, ..
+        } = self;
         for folder in folders.iter_mut().filter(|folder| folder.due <= Instant::now()) {
             // Hints first, then the look: nothing can come in between unseen.
             if let Err(error) = hints.attach(folder)
@@ -453,6 +458,7 @@ mod tests {
         let mut lookout = Lookout {
             folders: vec![Folder::new(spec(folder.path(), interval, interval))],
             hints: Hints::new(sync_channel(1).0),
+            wanted: Wanted::default(),
             sink: move |event| {
                 let _ = sink.send(event);
             },
@@ -488,7 +494,7 @@ mod tests {
         fs::remove_dir(&folder).expect("removed");
         await_event(&events, unreadable);
         fs::create_dir(&folder).expect("created");
-        watch.wake();
+        watch.reconfigure(vec![spec(&folder, NEVER, NEVER)]);
         await_event(&events, listing);
         fs::write(parent.path().join("a"), WHOLE).expect("written");
         fs::rename(parent.path().join("a"), folder.join("a.parquet")).expect("renamed");
@@ -507,9 +513,9 @@ mod tests {
             dataset: "other".into(),
             ..spec(second.path(), NEVER, NEVER)
         };
-        watch.reconfigure(vec![other]);
+        watch.reconfigure(vec![other.clone()]);
         assert_eq!(&*await_event(&events, listing).dataset, "other");
-        watch.wake();
+        watch.reconfigure(vec![other]);
         assert_eq!(&*await_event(&events, listing).dataset, "other");
         drop(watch);
         assert!(
@@ -518,6 +524,34 @@ mod tests {
                 .filter_map(listing)
                 .all(|listing| &*listing.dataset == "other")
         );
+    }
+
+    #[test]
+    fn a_reload_does_not_wait_for_a_thread_that_waits_for_the_caller() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (sink, events) = sync_channel(0);
+        let first = spec(folder.path(), NEVER, NEVER);
+        let watch = Watch::spawn(vec![first.clone()], move |event| {
+            let _ = sink.send(event);
+        });
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let watch = watch.expect("a thread");
+            for turn in 0..2 * BACKLOG {
+                let dataset = if turn + 1 < 2 * BACKLOG { "lab" } else { "last" };
+                watch.reconfigure(vec![WatchSpec {
+                    dataset: dataset.into(),
+                    ..first.clone()
+                }]);
+            }
+            let _ = done.send(watch);
+        });
+        let watch = is_done.recv_timeout(Duration::from_secs(20)).expect("never waits");
+        await_event(&events, |event| {
+            listing(event).filter(|listing| &*listing.dataset == "last")
+        });
+        drop(events);
+        drop(watch);
     }
 
     #[test]
