@@ -151,7 +151,8 @@ fn models_know_no_io_no_clock_and_no_threads() {
         "std::fs",
         "std::net",
         "std::thread",
-        "std::time",
+        "std::time::Instant",
+        "SystemTime",
         "std::env",
     ];
     nobody_names(&banned, &["models/src"], &[]);

@@ -135,7 +135,7 @@ datasets:
 #[test]
 fn folders_that_only_look_alike_are_taken() {
     good(&datasets(
-        "incoming: /a | incoming: /ab | incoming: /b/a | incoming: /s/incoming",
+        "incoming: /a | incoming: /ab | incoming: /b/a | incoming: /sa",
     ));
     good(&datasets(
         "incoming: /a, outgoing: /a/out, quarantine: /a/bad, done: /a/good | incoming: /b, done: /a/b",
