@@ -6,6 +6,7 @@ use divan::Bencher;
 use forecastd_models::cholesky::Cholesky;
 use forecastd_models::gram::LagGram;
 use forecastd_models::kpss::kpss_trend;
+use forecastd_models::lag_products::LagProducts;
 use forecastd_models::{FitSpec, ForecastMap, Frequency, GapPolicy, Grid, Level, Series, Timestamp};
 
 const SAMPLES: usize = 8192;
@@ -41,12 +42,12 @@ fn kpss(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn gram(bencher: Bencher<'_, '_>) {
     let y = hourly();
-    bencher.bench(|| LagGram::new(divan::black_box(&y), ORDER).without_constant());
+    bencher.bench(|| LagProducts::new(divan::black_box(&y), ORDER));
 }
 
 #[divan::bench]
 fn factor(bencher: Bencher<'_, '_>) {
-    let equations = LagGram::new(&hourly(), ORDER).without_constant();
+    let equations = LagGram::new(&LagProducts::new(&hourly(), ORDER)).without_constant();
     bencher
         .with_inputs(|| equations.lags.clone())
         .bench_values(|lags| Cholesky::new(lags, equations.floor));

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 
 use crate::auto_ar::Fallback;
 use crate::forecast_map::ForecastMap;
-use crate::gram::LagGram;
 use crate::kpss::kpss_trend;
+use crate::lag_products::LagProducts;
 use crate::order::OrderPath;
 use crate::regression::Regression;
 use crate::unit::Unit;
@@ -63,8 +63,10 @@ impl Estimate {
         let max_order = max_lookback.saturating_sub(num_diff).min(scaled.len() / 4);
         // A sample that is near one is rounded by half an epsilon at most.
         let known_variance = unit.strip(unit.strip(f64::EPSILON * f64::EPSILON / 4.0));
-        let path = OrderPath::new(LagGram::new(&scaled, max_order).without_constant(), known_variance);
-        let regression = Regression::new(&scaled, path.best());
+        let products = LagProducts::new(&scaled, max_order);
+        let path = OrderPath::new(&products, known_variance);
+        let regression = Regression::new(&products.narrowed(path.best()));
+        let rss = regression.rss.unwrap_or_else(|| regression.residual_sum(&scaled));
 
         let remainder = 1.0 - regression.coefficients.iter().sum::<f64>();
         let intercept = unit.restore(regression.intercept);
@@ -76,8 +78,8 @@ impl Estimate {
                 intercept + centre * remainder
             },
             centre: if num_diff == 0 { centre } else { 0.0 },
+            variance: regression.variance(rss).map(|variance| unit.restore_square(variance)),
             coefficients: regression.coefficients,
-            variance: regression.variance.map(|variance| unit.restore_square(variance)),
             order_search: Some(OrderSearch {
                 bic: path.bic(path.best()) + 2.0 * path.rows() as f64 * unit.ln(),
                 rows: path.rows(),

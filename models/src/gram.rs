@@ -1,16 +1,14 @@
-//! Cross products of a series with its own lags: all that least squares on lags needs to know.
+//! Cross products of a series with its own lags, all of them: the matrix of least squares on lags.
 //!
 //! The normal equations of every order from 0 to the highest are leading blocks of these.
 
-use crate::dot::{dot, dot4};
+use crate::lag_products::LagProducts;
 use crate::triangle::Triangle;
 
 /// The share of the largest cross product that rounding may have spoilt. What is smaller is not known.
 const ROUNDING: f64 = 1e-12;
 
 /// Cross products of the target `y[t]` and its lags `y[t-1] … y[t-P]` over the rows `t = P … T-1`.
-///
-/// The caller centres and scales `y` first: an offset much larger than the movement would drown it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LagGram {
     rows: usize,
@@ -25,26 +23,21 @@ pub struct LagGram {
 }
 
 impl LagGram {
-    /// Computes all cross products in O(T·P + P²) instead of the O(T·P²) of a matrix product.
+    /// Completes the products with the target to all cross products, in O(P²), where a matrix product would take
+    /// O(T·P²).
     ///
-    /// Only the products with the target are summed over the rows. Each other one follows from its neighbour up the
-    /// diagonal, since moving both lags by one moves the window of rows by one:
+    /// Each follows from its neighbour up the diagonal, since moving both lags by one moves the window of rows by one:
     /// `φ(i+1, j+1) = φ(i, j) + y[P-1-i]·y[P-1-j] − y[T-1-i]·y[T-1-j]`.
-    ///
-    /// # Panics
-    ///
-    /// If `order` is not below the length of `y`.
-    pub fn new(y: &[f64], order: usize) -> Self {
-        assert!(order < y.len(), "order {order} leaves no row of {} samples", y.len());
-        let entering: Vec<f64> = y[..order].iter().rev().copied().collect();
-        let leaving: Vec<f64> = y[y.len() - order..].iter().rev().copied().collect();
-        let (energy, target) = products_with_target(y, order);
+    pub fn new(products: &LagProducts) -> Self {
+        let newest_first = |ends: &[f64]| ends.iter().rev().copied().collect::<Vec<f64>>();
+        let (entering, leaving) = (newest_first(&products.oldest), newest_first(&products.newest));
+        let (energy, target) = products.products.split_first().expect("lag 0 is always there");
         Self {
-            rows: y.len() - order,
-            energy,
-            lags: lag_products(energy, &target, &entering, &leaving),
-            target,
-            sums: lag_sums(&y[order..], &entering, &leaving),
+            rows: products.rows,
+            energy: *energy,
+            target: target.to_vec(),
+            lags: lag_products(*energy, target, &entering, &leaving),
+            sums: products.sums(),
         }
     }
 
@@ -104,16 +97,6 @@ pub struct NormalEquations {
     pub floor: f64,
 }
 
-fn products_with_target(y: &[f64], order: usize) -> (f64, Vec<f64>) {
-    let target = &y[order..];
-    let lagged = |lag: usize| &y[order - lag..y.len() - lag];
-    let mut products: Vec<f64> = (1..=order / 4)
-        .flat_map(|four| dot4(target, [3, 2, 1, 0].map(|back| lagged(4 * four - back))))
-        .collect();
-    products.extend((products.len() + 1..=order).map(|lag| dot(target, lagged(lag))));
-    (dot(target, target), products)
-}
-
 fn lag_products(energy: f64, target: &[f64], entering: &[f64], leaving: &[f64]) -> Triangle {
     let mut lags = Triangle::zeros(target.len());
     for i in 0..target.len() {
@@ -127,18 +110,4 @@ fn lag_products(energy: f64, target: &[f64], entering: &[f64], leaving: &[f64]) 
         }
     }
     lags
-}
-
-fn lag_sums(target: &[f64], entering: &[f64], leaving: &[f64]) -> Vec<f64> {
-    let mut sum = target.iter().sum::<f64>();
-    let moved = entering
-        .iter()
-        .zip(leaving)
-        .map(|(entering, leaving)| entering - leaving);
-    let sums = moved.map(|difference| {
-        sum += difference;
-        sum
-    });
-    let of_target = target.iter().sum();
-    std::iter::once(of_target).chain(sums).collect()
 }

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod gaps;
 pub mod gram;
 pub mod kpss;
+pub mod lag_products;
 pub mod normal;
 pub mod order;
 pub mod regression;

@@ -3,7 +3,8 @@
 use std::f64::consts::{LN_2, PI};
 
 use crate::cholesky::Cholesky;
-use crate::gram::NormalEquations;
+use crate::gram::LagGram;
+use crate::lag_products::LagProducts;
 
 /// The residual of every order on one common sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +31,8 @@ impl OrderPath {
     ///
     /// With `w = L⁻¹ z`, `z` the products of lags and target, order `p` leaves `RSS(p) = y'y − w1² − … − wp²`.
     /// `known_variance` is the variance that the samples cannot be known better than; no residual falls below it.
-    pub fn new(equations: NormalEquations, known_variance: f64) -> Self {
+    pub fn new(products: &LagProducts, known_variance: f64) -> Self {
+        let equations = LagGram::new(products).without_constant();
         let floor = equations.floor.max(known_variance * equations.rows as f64);
         let mut path = Self {
             rows: equations.rows,
@@ -100,7 +102,6 @@ impl OrderPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gram::LagGram;
 
     /// Sine waves with periods of which none divides another, around zero.
     fn waves(n: usize, count: usize) -> Vec<f64> {
@@ -110,7 +111,7 @@ mod tests {
     }
 
     fn path(y: &[f64], order: usize) -> OrderPath {
-        OrderPath::new(LagGram::new(y, order).without_constant(), 1e-32)
+        OrderPath::new(&LagProducts::new(y, order), 1e-32)
     }
 
     #[test]

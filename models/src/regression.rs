@@ -3,6 +3,11 @@
 use crate::cholesky::Cholesky;
 use crate::dot::dot;
 use crate::gram::LagGram;
+use crate::lag_products::LagProducts;
+
+/// The difference `y'y − Σ w²` is exact to some roundings of `y'y`. Where less than this share of it is left, too few
+/// digits are.
+const LEAST_SHARE: f64 = 1e-6;
 
 /// `y[t] = intercept + Σ_j coefficients[j-1]·y[t-j] + e[t]` over `t = P … T-1`.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,43 +16,45 @@ pub struct Regression {
     pub coefficients: Vec<f64>,
     /// The constant term.
     pub intercept: f64,
-    /// Residual variance, one degree of freedom taken off for each coefficient and one for the intercept; `None`
-    /// where no degree is left.
-    pub variance: Option<f64>,
+    /// Rows less one for each coefficient and one for the intercept.
+    pub degrees: usize,
+    /// The residual sum of squares, `y'y − Σ w²`; `None` where this difference has lost its digits, and only the
+    /// [residuals themselves](Self::residual_sum) can tell.
+    pub rss: Option<f64>,
+    order: usize,
 }
 
 impl Regression {
-    /// Regresses on lags `1 … order`, every row that has them all: the estimate of statsmodels' `AutoReg(y, order)`.
+    /// Regresses on all lags of the products: with all rows that have them, the estimate of statsmodels'
+    /// `AutoReg(y, order)`.
     ///
     /// Lags from the first that is a linear combination of those before it are left out.
-    ///
-    /// # Panics
-    ///
-    /// If `order` is not below the length of `y`.
-    pub fn new(y: &[f64], order: usize) -> Self {
-        let equations = LagGram::new(y, order).without_constant();
+    pub fn new(products: &LagProducts) -> Self {
+        let equations = LagGram::new(products).without_constant();
         let factor = Cholesky::new(equations.lags, equations.floor);
-        let coefficients = factor.solve_upper(&factor.solve_lower(&equations.target));
-        let intercept = equations.means[0] - dot(&coefficients, &equations.means[1..]);
-        let rows = equations.rows;
-        let variance = rows
-            .checked_sub(coefficients.len() + 1)
-            .filter(|degrees| *degrees > 0)
-            .map(|degrees| residual_sum(y, order, &coefficients, intercept) / degrees as f64);
+        let w = factor.solve_lower(&equations.target);
+        let coefficients = factor.solve_upper(&w);
+        let rss = equations.energy - dot(&w, &w);
         Self {
+            intercept: equations.means[0] - dot(&coefficients, &equations.means[1..]),
+            degrees: equations.rows.saturating_sub(coefficients.len() + 1),
+            rss: (rss > equations.energy * LEAST_SHARE).then_some(rss),
+            order: products.order(),
             coefficients,
-            intercept,
-            variance,
         }
     }
-}
 
-/// The residual sum of squares, from the residuals themselves: the difference `y'y − Σ w²` of the factor loses its
-/// digits where the fit is good.
-fn residual_sum(y: &[f64], order: usize, coefficients: &[f64], intercept: f64) -> f64 {
-    let oldest_first: Vec<f64> = coefficients.iter().rev().copied().collect();
-    (order..y.len())
-        .map(|t| y[t] - intercept - dot(&oldest_first, &y[t - coefficients.len()..t]))
-        .map(|residual| residual * residual)
-        .sum()
+    /// The residual sum of squares on the samples that the products were taken of, from the residuals themselves.
+    pub fn residual_sum(&self, y: &[f64]) -> f64 {
+        let oldest_first: Vec<f64> = self.coefficients.iter().rev().copied().collect();
+        (self.order..y.len())
+            .map(|t| y[t] - self.intercept - dot(&oldest_first, &y[t - oldest_first.len()..t]))
+            .map(|residual| residual * residual)
+            .sum()
+    }
+
+    /// The residual variance; `None` where no degree of freedom is left.
+    pub fn variance(&self, rss: f64) -> Option<f64> {
+        (self.degrees > 0).then(|| rss / self.degrees as f64)
+    }
 }

@@ -4,8 +4,8 @@
 
 use std::num::NonZeroUsize;
 
-use forecastd_models::gram::LagGram;
 use forecastd_models::kpss::kpss_trend;
+use forecastd_models::lag_products::LagProducts;
 use forecastd_models::order::OrderPath;
 use forecastd_models::{ChannelFit, FitSpec, Frequency, GapPolicy, Grid, Level, Series, Timestamp, fit};
 use serde::Deserialize;
@@ -105,7 +105,7 @@ fn the_bic_of_every_order_is_that_of_statsmodels() {
         let y = differenced(&case.values, case.num_diff);
         let mean = y.iter().sum::<f64>() / y.len() as f64;
         let centred: Vec<f64> = y.iter().map(|y| y - mean).collect();
-        let path = OrderPath::new(LagGram::new(&centred, case.max_order).without_constant(), 0.0);
+        let path = OrderPath::new(&LagProducts::new(&centred, case.max_order), 0.0);
         let bic: Vec<f64> = (0..=path.highest()).map(|order| path.bic(order)).collect();
         assert_close(&case.name, &bic, &case.bic, 1e-10);
     }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use forecastd_models::gram::LagGram;
+use forecastd_models::lag_products::LagProducts;
 use forecastd_models::order::OrderPath;
 use forecastd_models::{ChannelFit, FitFailure, FitSpec, ForecastMap, Frequency, GapPolicy, Grid, Level, Series};
 use forecastd_models::{Timestamp, fit};
@@ -123,7 +124,7 @@ proptest! {
     #[test]
     fn the_displacement_gram_equals_the_sums_of_products(y in vec(-1.0..1.0, 1..120), order in 0..40_usize) {
         let order = order.min(y.len() - 1);
-        let gram = LagGram::new(&y, order);
+        let gram = LagGram::new(&LagProducts::new(&y, order));
         let largest: f64 = y.iter().map(|y| y * y).sum();
         for i in 0..=order {
             for j in 0..=order {
@@ -135,7 +136,7 @@ proptest! {
 
     #[test]
     fn every_order_leaves_the_residual_of_its_own_least_squares(y in vec(-1.0..1.0, 60..150), order in 0..15_usize) {
-        let path = OrderPath::new(LagGram::new(&y, order).without_constant(), 0.0);
+        let path = OrderPath::new(&LagProducts::new(&y, order), 0.0);
         prop_assert_eq!(path.highest(), order);
         for p in 0..=order {
             let naive = naive_rss(&y, order, p);
