@@ -6,14 +6,8 @@ use std::num::NonZeroUsize;
 
 use crate::auto_ar::Fallback;
 use crate::forecast_map::ForecastMap;
-use crate::kpss::kpss_trend;
-use crate::lag_products::LagProducts;
-use crate::order::OrderPath;
-use crate::regression::Regression;
-use crate::unit::Unit;
-
-/// At most so many differences: a third would be a sign of something that no difference cures.
-const MAX_NUM_DIFF: usize = 2;
+use crate::solution::ArSolution;
+use crate::stationary::Form;
 
 /// A forecast may leave the observed range by this many times the range, and as many times more as the horizon is
 /// longer than the series. An honest trend stays far inside; a regression with a root outside the unit circle does
@@ -52,24 +46,11 @@ pub(crate) struct Outlook {
 }
 
 impl Estimate {
-    /// Auto-AR on at least ten samples without gaps that are not all equal.
-    pub(crate) fn auto_ar(samples: &[f64], max_lookback: usize) -> Self {
-        let (num_diff, y) = stationary(samples);
-        let centre = mean(&y);
-        let deviations: Vec<f64> = y.iter().map(|y| y - centre).collect();
-        let unit = Unit::of(&deviations);
-        let scaled: Vec<f64> = deviations.iter().map(|deviation| unit.strip(*deviation)).collect();
-
-        let max_order = max_lookback.saturating_sub(num_diff).min(scaled.len() / 4);
-        // A sample that is near one is rounded by half an epsilon at most.
-        let known_variance = unit.strip(unit.strip(f64::EPSILON * f64::EPSILON / 4.0));
-        let products = LagProducts::new(&scaled, max_order);
-        let path = OrderPath::new(&products, known_variance);
-        let regression = Regression::new(&products.narrowed(path.best()));
-        let rss = regression.rss.unwrap_or_else(|| regression.residual_sum(&scaled));
-
-        let remainder = 1.0 - regression.coefficients.iter().sum::<f64>();
-        let intercept = unit.restore(regression.intercept);
+    /// Auto-AR, from the solution for the stationary form of the samples.
+    pub(crate) fn auto_ar(form: Form, solution: ArSolution) -> Self {
+        let Form { num_diff, centre, unit } = form;
+        let remainder = 1.0 - solution.coefficients.iter().sum::<f64>();
+        let intercept = unit.restore(solution.intercept);
         Self {
             num_diff,
             intercept: if num_diff == 0 {
@@ -78,12 +59,12 @@ impl Estimate {
                 intercept + centre * remainder
             },
             centre: if num_diff == 0 { centre } else { 0.0 },
-            variance: regression.variance(rss).map(|variance| unit.restore_square(variance)),
-            coefficients: regression.coefficients,
+            coefficients: solution.coefficients,
+            variance: solution.variance.map(|variance| unit.restore_square(variance)),
             order_search: Some(OrderSearch {
-                bic: path.bic(path.best()) + 2.0 * path.rows() as f64 * unit.ln(),
-                rows: path.rows(),
-                max_order: path.highest(),
+                bic: solution.bic + 2.0 * solution.rows as f64 * unit.ln(),
+                rows: solution.rows,
+                max_order: solution.max_order,
             }),
             fallback: None,
         }
@@ -142,25 +123,6 @@ impl Outlook {
     }
 }
 
-/// Differences the samples as often as it takes for KPSS to pass, at most twice.
-fn stationary(samples: &[f64]) -> (usize, Vec<f64>) {
-    let mut y = samples.to_vec();
-    for num_diff in 0..MAX_NUM_DIFF {
-        if kpss_trend(&y).passes() {
-            return (num_diff, y);
-        }
-        y = y.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    }
-    (MAX_NUM_DIFF, y)
-}
-
-/// In two rounds: the second removes the rounding that a large offset leaves in the first.
-fn mean(y: &[f64]) -> f64 {
-    let n = y.len() as f64;
-    let rough = y.iter().sum::<f64>() / n;
-    rough + y.iter().map(|y| y - rough).sum::<f64>() / n
-}
-
 /// The variance of one step of a random walk without drift: a move over `k` steps has `k` times as much of it.
 /// `None` with fewer than three moves.
 fn walk_variance(samples: &[f64]) -> Option<f64> {
@@ -187,13 +149,6 @@ mod tests {
         assert_eq!(walk_variance(&[0.0, 2.0, 0.0, 2.0]), Some(4.0));
         assert_eq!(walk_variance(&[0.0, gap, gap, gap, 4.0, 6.0, 4.0]), Some(4.0));
         assert_eq!(walk_variance(&[0.0, gap, 2.0, 0.0]), None);
-    }
-
-    #[test]
-    fn differences_stop_at_two() {
-        let cubic: Vec<f64> = (0..200).map(|t| f64::from(t - 60).powi(3) + f64::from(t % 3)).collect();
-        assert_eq!(stationary(&cubic).0, 2);
-        assert_eq!(stationary(&cubic).1.len(), 198);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::forecast::{Forecast, Interval, Level};
 use crate::gaps::GapPolicy;
 use crate::normal::normal_half_width;
 use crate::series::Series;
+use crate::stationary::Stationary;
 use crate::time::Slot;
 use crate::unit::Unit;
 
@@ -112,67 +113,101 @@ const MIN_SAMPLES: usize = 10;
 /// # Ok::<(), forecastd_models::FitFailure>(())
 /// ```
 pub fn fit(series: &Series, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
-    let seen = |value: &f64| !value.is_nan();
-    let first = series.values.iter().position(seen).ok_or(FitFailure::NoSamples)?;
-    let last = series.values.iter().rposition(seen).ok_or(FitFailure::NoSamples)?;
-    let samples = &series.values[first..=last];
-    let missing = samples.iter().filter(|value| value.is_nan()).count();
-    if samples.iter().any(|value| value.is_infinite()) {
-        return Err(FitFailure::NotFinite);
-    }
-    if missing > 0 && spec.gaps == GapPolicy::Error {
-        return Err(FitFailure::Gaps { missing });
-    }
-
-    let unit = Unit::of(samples);
-    let scaled: Vec<f64> = samples.iter().map(|value| unit.strip(*value)).collect();
-    let (estimate, outlook) = choose(&scaled, missing, spec);
-    let forecast = Forecast {
-        channel: Arc::clone(&series.channel),
-        grid: series.grid,
-        cutoff_slot: series.first_slot.saturating_add(last as Slot),
-        mean: outlook.mean.iter().map(|mean| unit.restore(*mean)).collect(),
-        intervals: spec
-            .levels
-            .iter()
-            .filter_map(|level| interval(*level, &outlook, unit))
-            .collect(),
+    let window = Window::new(series, spec.gaps)?;
+    let estimate = match window.fallback() {
+        Some(fallback) => window.stand_in(fallback),
+        None => {
+            let stationary = Stationary::new(&window.filled);
+            Estimate::auto_ar(stationary.form, stationary.solve(spec.max_lookback))
+        }
     };
-    let fit = ChannelFit {
-        model: fitted(estimate, unit),
-        forecast,
-        filled: missing,
-    };
-    is_finite(&fit).then_some(fit).ok_or(FitFailure::NotFinite)
+    window.conclude(estimate, spec)
 }
 
-/// Auto-AR, or the fallback that these samples call for.
-fn choose(samples: &[f64], missing: usize, spec: &FitSpec) -> (Estimate, Outlook) {
-    let walk = |fallback| {
-        let walk = Estimate::random_walk(samples, fallback);
-        let outlook = walk.outlook(samples, spec.horizon);
-        (walk, outlook)
-    };
-    let seen = samples.len() - missing;
-    if seen < MIN_SAMPLES {
-        return walk(Fallback::Short);
+/// The samples of a series, made ready.
+struct Window<'a> {
+    series: &'a Series,
+    /// The newest sample's place in the series.
+    last: usize,
+    /// What was taken off the samples.
+    unit: Unit,
+    /// From the first to the last sample; NaN for a gap.
+    samples: Vec<f64>,
+    /// The same without gaps.
+    filled: Vec<f64>,
+    missing: usize,
+}
+
+impl<'a> Window<'a> {
+    fn new(series: &'a Series, gaps: GapPolicy) -> Result<Self, FitFailure> {
+        let seen = |value: &f64| !value.is_nan();
+        let first = series.values.iter().position(seen).ok_or(FitFailure::NoSamples)?;
+        let last = series.values.iter().rposition(seen).ok_or(FitFailure::NoSamples)?;
+        let samples = &series.values[first..=last];
+        let missing = samples.iter().filter(|value| value.is_nan()).count();
+        if samples.iter().any(|value| value.is_infinite()) {
+            return Err(FitFailure::NotFinite);
+        }
+        if missing > 0 && gaps == GapPolicy::Error {
+            return Err(FitFailure::Gaps { missing });
+        }
+        let unit = Unit::of(samples);
+        let samples: Vec<f64> = samples.iter().map(|value| unit.strip(*value)).collect();
+        let mut filled = samples.clone();
+        gaps.fill(&mut filled);
+        Ok(Self {
+            series,
+            last,
+            unit,
+            samples,
+            filled,
+            missing,
+        })
     }
-    if missing > seen {
-        return walk(Fallback::Sparse);
+
+    /// What must stand in for a regression, if these samples do not bear one.
+    fn fallback(&self) -> Option<Fallback> {
+        let seen = self.samples.len() - self.missing;
+        if seen < MIN_SAMPLES {
+            Some(Fallback::Short)
+        } else if self.missing > seen {
+            Some(Fallback::Sparse)
+        } else if self.filled.iter().all(|value| *value == self.filled[0]) {
+            Some(Fallback::Constant)
+        } else {
+            None
+        }
     }
-    let mut values = samples.to_vec();
-    spec.gaps.fill(&mut values);
-    if values.iter().all(|value| *value == values[0]) {
-        let constant = Estimate::constant(values[0]);
-        let outlook = constant.outlook(&values, spec.horizon);
-        return (constant, outlook);
+
+    fn stand_in(&self, fallback: Fallback) -> Estimate {
+        match fallback {
+            Fallback::Constant => Estimate::constant(self.filled[0]),
+            walk => Estimate::random_walk(&self.samples, walk),
+        }
     }
-    let estimate = Estimate::auto_ar(&values, spec.max_lookback);
-    let outlook = estimate.outlook(&values, spec.horizon);
-    if outlook.stays_near(&values) {
-        (estimate, outlook)
-    } else {
-        walk(Fallback::Exploding)
+
+    /// Forecasts; a regression that runs away gives way to a random walk.
+    fn conclude(&self, mut estimate: Estimate, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
+        let mut outlook = estimate.outlook(&self.filled, spec.horizon);
+        if estimate.fallback.is_none() && !outlook.stays_near(&self.filled) {
+            estimate = self.stand_in(Fallback::Exploding);
+            outlook = estimate.outlook(&self.filled, spec.horizon);
+        }
+        let unit = self.unit;
+        let intervals = spec.levels.iter();
+        let forecast = Forecast {
+            channel: Arc::clone(&self.series.channel),
+            grid: self.series.grid,
+            cutoff_slot: self.series.first_slot.saturating_add(self.last as Slot),
+            mean: outlook.mean.iter().map(|mean| unit.restore(*mean)).collect(),
+            intervals: intervals.filter_map(|level| interval(*level, &outlook, unit)).collect(),
+        };
+        let fit = ChannelFit {
+            model: fitted(estimate, unit),
+            forecast,
+            filled: self.missing,
+        };
+        is_finite(&fit).then_some(fit).ok_or(FitFailure::NotFinite)
     }
 }
 

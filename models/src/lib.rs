@@ -20,6 +20,8 @@ pub mod normal;
 pub mod order;
 pub mod regression;
 pub mod series;
+mod solution;
+mod stationary;
 pub mod time;
 pub mod torch_job;
 pub mod triangle;
