@@ -19,6 +19,7 @@ pub mod lag_products;
 pub mod normal;
 pub mod order;
 pub mod regression;
+mod schur;
 pub mod series;
 mod solution;
 mod stationary;

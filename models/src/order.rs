@@ -3,8 +3,9 @@
 use std::f64::consts::{LN_2, PI};
 
 use crate::cholesky::Cholesky;
-use crate::gram::LagGram;
+use crate::gram::{LagGram, NormalEquations};
 use crate::lag_products::LagProducts;
+use crate::schur;
 
 /// The residual of every order on one common sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +33,29 @@ impl OrderPath {
     /// With `w = L⁻¹ z`, `z` the products of lags and target, order `p` leaves `RSS(p) = y'y − w1² − … − wp²`.
     /// `known_variance` is the variance that the samples cannot be known better than; no residual falls below it.
     pub fn new(products: &LagProducts, known_variance: f64) -> Self {
-        let equations = LagGram::new(products).without_constant();
-        let floor = equations.floor.max(known_variance * equations.rows as f64);
+        let known = known_variance * products.rows() as f64;
+        match schur::path(products, known) {
+            Some(solved) => Self::comfortable(products.rows(), &solved),
+            None => Self::careful(LagGram::new(products).without_constant(), known),
+        }
+    }
+
+    fn comfortable(rows: usize, solved: &schur::Solved) -> Self {
+        let mut rss = solved.energy;
+        let left = solved.w.iter().map(|w| {
+            rss -= w * w;
+            rss
+        });
+        Self {
+            rows,
+            rss: std::iter::once(solved.energy).chain(left).collect(),
+            end: PathEnd::Highest,
+        }
+    }
+
+    /// By Cholesky's factor, as far as the pivots and residuals are more than rounding.
+    fn careful(equations: NormalEquations, known: f64) -> Self {
+        let floor = equations.floor.max(known);
         let mut path = Self {
             rows: equations.rows,
             rss: vec![equations.energy.max(floor)],

@@ -4,6 +4,7 @@ use crate::cholesky::Cholesky;
 use crate::dot::dot;
 use crate::gram::LagGram;
 use crate::lag_products::LagProducts;
+use crate::schur;
 
 /// The difference `y'y − Σ w²` is exact to some roundings of `y'y`. Where less than this share of it is left, too few
 /// digits are.
@@ -30,15 +31,17 @@ impl Regression {
     ///
     /// Lags from the first that is a linear combination of those before it are left out.
     pub fn new(products: &LagProducts) -> Self {
-        let equations = LagGram::new(products).without_constant();
-        let factor = Cholesky::new(equations.lags, equations.floor);
-        let w = factor.solve_lower(&equations.target);
-        let coefficients = factor.solve_upper(&w);
-        let rss = equations.energy - dot(&w, &w);
+        let (energy, w, coefficients) = match schur::regress(products, 0.0) {
+            Some(solved) => (solved.energy, solved.w, solved.coefficients),
+            None => carefully(products),
+        };
+        let rows = products.rows();
+        let means: Vec<f64> = products.sums().iter().map(|sum| sum / rows as f64).collect();
+        let rss = energy - dot(&w, &w);
         Self {
-            intercept: equations.means[0] - dot(&coefficients, &equations.means[1..]),
-            degrees: equations.rows.saturating_sub(coefficients.len() + 1),
-            rss: (rss > equations.energy * LEAST_SHARE).then_some(rss),
+            intercept: means[0] - dot(&coefficients, &means[1..]),
+            degrees: rows.saturating_sub(coefficients.len() + 1),
+            rss: (rss > energy * LEAST_SHARE).then_some(rss),
             order: products.order(),
             coefficients,
         }
@@ -57,4 +60,13 @@ impl Regression {
     pub fn variance(&self, rss: f64) -> Option<f64> {
         (self.degrees > 0).then(|| rss / self.degrees as f64)
     }
+}
+
+/// By Cholesky's factor: the target's energy, `w`, and as many coefficients as there are independent lags.
+fn carefully(products: &LagProducts) -> (f64, Vec<f64>, Vec<f64>) {
+    let equations = LagGram::new(products).without_constant();
+    let factor = Cholesky::new(equations.lags, equations.floor);
+    let w = factor.solve_lower(&equations.target);
+    let coefficients = factor.solve_upper(&w);
+    (equations.energy, w, coefficients)
 }
