@@ -21,6 +21,7 @@ pub mod order;
 pub mod regression;
 mod schur;
 pub mod series;
+mod simd;
 mod solution;
 mod stationary;
 pub mod time;
