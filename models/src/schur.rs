@@ -14,6 +14,7 @@
 
 use crate::dot::dot;
 use crate::lag_products::LagProducts;
+use crate::simd::{self, Kernel};
 
 /// The least pivot and residual that this algorithm is trusted with, as a share of the largest sum of squares: on
 /// measured data the BIC then is within 1e-6 of Cholesky's at ten thousand rows.
@@ -43,28 +44,47 @@ pub(crate) fn regress(products: &LagProducts, floor: f64) -> Option<Solved> {
     Some(solved)
 }
 
-fn solve(products: &LagProducts, floor: f64, mut keep: impl FnMut(&[f64])) -> Option<Solved> {
-    let comfortable = COMFORTABLE * largest_square(products);
-    let mut generator = Generator::new(products);
-    let mut residual = generator.energy;
-    let mut w = Vec::with_capacity(products.order());
-    for step in 0..products.order() {
-        let rotation = Rotation::new(&generator, step);
-        residual -= rotation.weight * rotation.weight;
-        // Written so that what is not a number declines.
-        let pivot = rotation.pivot * rotation.pivot;
-        if !(pivot > comfortable && residual > comfortable && residual > floor) {
-            return None;
+fn solve(products: &LagProducts, floor: f64, keep: impl FnMut(&[f64])) -> Option<Solved> {
+    simd::run(Solve { products, floor, keep })
+}
+
+struct Solve<'a, F> {
+    products: &'a LagProducts,
+    floor: f64,
+    /// Is shown each column of the factor, from the diagonal down.
+    keep: F,
+}
+
+impl<F: FnMut(&[f64])> Kernel for Solve<'_, F> {
+    type Output = Option<Solved>;
+
+    #[inline(always)]
+    fn run<const LANES: usize>(mut self) -> Option<Solved> {
+        let order = self.products.order();
+        let comfortable = COMFORTABLE * largest_square(self.products);
+        let mut generator = Generator::new(self.products);
+        let energy = generator.energy;
+        let mut residual = energy;
+        let mut w = Vec::with_capacity(order);
+        for step in 0..order {
+            let rotation = Rotation::new(&generator, step);
+            let pivot = rotation.pivot * rotation.pivot;
+            residual -= rotation.weight * rotation.weight;
+            // What is not a number is not above anything either.
+            if !(pivot > comfortable && residual > comfortable && residual > self.floor) {
+                return None;
+            }
+            generator.rotate(step, rotation);
+            (self.keep)(generator.column(step));
+            w.push(rotation.weight);
         }
-        generator.rotate(step, rotation);
-        keep(generator.column(step));
-        w.push(rotation.weight);
+        let coefficients = Vec::new();
+        Some(Solved {
+            energy,
+            w,
+            coefficients,
+        })
     }
-    Some(Solved {
-        energy: generator.energy,
-        w,
-        coefficients: Vec::new(),
-    })
 }
 
 /// The largest sum of squares of the target or a lag: a spike at an end of the window stands in some of them only.
@@ -130,6 +150,7 @@ impl Generator {
     }
 
     /// Makes the next column, and takes off the target what it explains.
+    #[inline(always)]
     fn rotate(&mut self, step: usize, rotation: Rotation) {
         let Rotation { added, taken, t, q, .. } = rotation;
         let target = &mut self.target[step..];
