@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use forecastd_config::DatasetName;
 
 use crate::intake::watch::WatchEvent;
+use crate::message::drop_totals::DropTotals;
 use crate::message::torch_status::TorchStatus;
 use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastFileError;
-use crate::state::{DropTotals, StateError};
+use crate::state::StateError;
 
 /// An input of the main loop.
 #[derive(Debug)]

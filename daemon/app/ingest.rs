@@ -17,13 +17,14 @@ use crate::intake::decoder::{DecodeError, Decoder};
 use crate::intake::finish::finish;
 use crate::intake::quarantine::quarantine;
 use crate::message::content_key::ContentKey;
+use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::Epoch;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::LandedFile;
 use crate::message::rejected::Rejected;
 use crate::message::series_drop::SeriesDrop;
 use crate::planner::Event;
-use crate::state::{CommitRules, DropMeta, DropTotals, Lookup, StateError, Store};
+use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
 
 /// Work for the ingest thread.
 #[derive(Debug)]

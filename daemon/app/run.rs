@@ -19,16 +19,17 @@ use super::event::AppEvent;
 use super::ingest::IngestJob;
 use super::wiring::{Rooms, channel, watch_specs};
 use crate::intake::watch::WatchEvent;
+use crate::message::drop_totals::DropTotals;
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
 use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::http::serve;
-use crate::publish::metrics::{IngestTotals, Metrics};
+use crate::publish::metrics::Metrics;
 use crate::service::clock::{SteadyClock, now};
 use crate::service::memory;
 use crate::service::pulse::Pulse;
 use crate::service::systemd;
-use crate::state::{DropTotals, Store};
+use crate::state::Store;
 
 /// Work that is out when the shutdown begins gets this long to come back.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
@@ -99,7 +100,7 @@ impl App {
             .collect();
         for dataset in &config.datasets {
             metrics.dataset_added(&dataset.name);
-            metrics.seed(&dataset.name, &so_far(totals.remove(&dataset.name).unwrap_or_default()));
+            metrics.seed(&dataset.name, &totals.remove(&dataset.name).unwrap_or_default());
         }
         let listener = TcpListener::bind(config.http.listen)
             .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
@@ -345,7 +346,7 @@ impl App {
         let wanted = self.config.datasets.iter().any(|known| known.name == *dataset);
         if wanted && self.labelled.insert(Arc::clone(dataset)) {
             self.metrics.dataset_added(dataset);
-            self.metrics.seed(dataset, &so_far(totals));
+            self.metrics.seed(dataset, &totals);
         }
     }
 
@@ -396,16 +397,6 @@ fn make_folders(config: &Config) {
         if let Err(error) = std::fs::create_dir_all(&dataset.incoming) {
             warn!(dataset = %dataset.name, folder = %dataset.incoming.display(), %error, "cannot make the incoming folder");
         }
-    }
-}
-
-/// What the ledger has of a dataset, as counters want it.
-fn so_far(totals: DropTotals) -> IngestTotals {
-    IngestTotals {
-        committed: totals.drops_committed,
-        duplicate: totals.drops_duplicate,
-        rejected: totals.drops_rejected,
-        rows: totals.rows,
     }
 }
 

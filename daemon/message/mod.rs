@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod content_key;
+pub mod drop_totals;
 pub mod fit_job;
 pub mod ingest_report;
 pub mod landed_file;

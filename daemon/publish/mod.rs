@@ -12,4 +12,4 @@ pub mod metrics;
 
 pub use exposition::{Exposition, Readiness};
 pub use forecast_writer::{ForecastFile, ForecastFileError, ForecastWriter};
-pub use metrics::{IngestTotals, Metrics};
+pub use metrics::Metrics;

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use forecastd_models::Timestamp;
 use serde::Serialize;
 
-use super::DropTotals;
 use super::error::StateError;
 use super::ledger::{Dataset, Ledger};
 use super::recovery;
 use super::segments::{self, Row, Segment};
+use crate::message::drop_totals::DropTotals;
 
 /// What `fsck` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -35,7 +35,6 @@ use std::time::Duration;
 
 use forecastd_config::DatasetName;
 use forecastd_models::Timestamp;
-use serde::Serialize;
 
 pub use compaction::Maintenance;
 pub use error::StateError;
@@ -44,8 +43,9 @@ pub use recovery::Recovery;
 
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
+use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
-use crate::message::rejected::{RejectReason, Rejected};
+use crate::message::rejected::Rejected;
 use crate::message::series_drop::SeriesDrop;
 use durable::Disk;
 use ledger::{Dataset, Ending, Ledger};
@@ -116,23 +116,6 @@ pub struct Committed {
     pub account: RowAccount,
     /// The rows that are new to the history, or change it.
     pub fresh: SeriesDrop,
-}
-
-/// Sums over a dataset's ledger, for counters that go on after a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DropTotals {
-    /// Files whose rows were committed.
-    pub drops_committed: u64,
-    /// Files whose content had been committed before.
-    pub drops_duplicate: u64,
-    /// Files refused, by reason.
-    pub drops_rejected: BTreeMap<RejectReason, u64>,
-    /// Where all rows went.
-    pub rows: RowAccount,
-    /// Committed rows that a later row for the same time has replaced on disk.
-    pub rows_superseded: u64,
-    /// Committed rows that have left the disk by age.
-    pub rows_retired: u64,
 }
 
 impl Store {
@@ -233,11 +216,6 @@ impl Store {
         self.ledger
             .record(dataset, meta, &no_rows, &Ending::Rejected(rejected))?;
         Ok(true)
-    }
-
-    /// The dataset's newest committed row.
-    pub fn newest(&self, dataset: &str) -> Option<Timestamp> {
-        self.datasets.get(dataset)?.newest
     }
 
     /// Sums over all that was ever taken in, for each dataset that the state knows.

@@ -18,10 +18,10 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
 use self::process::ProcessUse;
 use crate::message::account::RowAccount;
+use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::FitReport;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::Listing;
-use crate::message::rejected::RejectReason;
 use crate::message::snapshot::Snapshot;
 use crate::message::torch_status::TorchStatus;
 
@@ -39,19 +39,6 @@ pub struct Metrics {
     started: Timestamp,
     /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
     datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
-}
-
-/// What a dataset's drops came to before this process started, from the ledger.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IngestTotals {
-    /// Drops whose rows were taken.
-    pub committed: u64,
-    /// Drops whose content was there already.
-    pub duplicate: u64,
-    /// Drops refused as a whole.
-    pub rejected: BTreeMap<RejectReason, u64>,
-    /// Where the rows of all of them went.
-    pub rows: RowAccount,
 }
 
 /// What the landing page shows of a dataset's counters.
@@ -126,13 +113,13 @@ impl Metrics {
     }
 
     /// Lets a dataset's counters go on from the ledger's totals: once after `dataset_added`, before its first drop.
-    pub fn seed(&self, dataset: &str, totals: &IngestTotals) {
+    pub fn seed(&self, dataset: &str, totals: &DropTotals) {
         self.tell(dataset, |_| {
-            let rejected: u64 = totals.rejected.values().sum();
-            let drops = totals.committed + totals.duplicate + rejected;
+            let rejected: u64 = totals.drops_rejected.values().sum();
+            let drops = totals.drops_committed + totals.drops_duplicate + rejected;
             self.intake.drops.with_label_values(&[dataset]).inc_by(drops);
-            self.count(&self.intake.drops_duplicate, dataset, totals.duplicate);
-            for (reason, drops) in &totals.rejected {
+            self.count(&self.intake.drops_duplicate, dataset, totals.drops_duplicate);
+            for (reason, drops) in &totals.drops_rejected {
                 let labels = [dataset, reason.label()];
                 self.intake.drops_rejected.with_label_values(&labels).inc_by(*drops);
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::message::account::RowReason;
 use crate::message::fit_job::FitOutcome;
 use crate::message::landed_file::{Fingerprint, LandedFile};
-use crate::message::rejected::Rejected;
+use crate::message::rejected::{RejectReason, Rejected};
 use crate::publish::fixture::{NOW, Stage, fallback, fit};
 use forecastd_models::Fallback;
 
@@ -94,11 +94,12 @@ fn every_outcome_of_a_file_moves_its_own_counters_and_no_other() {
 #[test]
 fn counters_go_on_from_the_ledger_after_a_restart() {
     let stage = told(Vec::new());
-    let totals = IngestTotals {
-        committed: 100,
-        duplicate: 7,
-        rejected: BTreeMap::from([(RejectReason::Truncated, 3)]),
+    let totals = DropTotals {
+        drops_committed: 100,
+        drops_duplicate: 7,
+        drops_rejected: BTreeMap::from([(RejectReason::Truncated, 3)]),
         rows: account(),
+        ..DropTotals::default()
     };
     stage.metrics.seed("a", &totals);
     let outcome = Outcome::Duplicate { account: account() };

@@ -1,7 +1,7 @@
 //! The questions that only `fsck` asks of the ledger: sums taken afresh, row by row.
 
 use super::{Ledger, counter_of, row_reason, unsigned};
-use crate::state::DropTotals;
+use crate::message::drop_totals::DropTotals;
 use crate::state::error::StateError;
 
 impl Ledger {

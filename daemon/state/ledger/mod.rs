@@ -19,11 +19,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 pub(super) use record::Ending;
 
+use super::DropMeta;
 use super::error::StateError;
 use super::segments::{Segment, Window};
-use super::{DropMeta, DropTotals};
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
+use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
