@@ -3,7 +3,7 @@
 //! The normal equations of every order from 0 to the highest are leading blocks of these.
 
 use crate::lag_products::LagProducts;
-use crate::triangle::Triangle;
+use crate::triangle::{PANEL, Triangle};
 
 /// The share of the largest cross product that rounding may have spoilt. What is smaller is not known.
 const ROUNDING: f64 = 1e-12;
@@ -46,7 +46,7 @@ impl LagGram {
         match (i.max(j), i.min(j)) {
             (0, 0) => self.energy,
             (lag, 0) => self.target[lag - 1],
-            (i, j) => self.lags.row(i - 1)[j - 1],
+            (i, j) => self.lags.entry(i - 1, j - 1),
         }
     }
 
@@ -60,13 +60,17 @@ impl LagGram {
             sums,
         } = self;
         let order = target.len();
-        let largest = (0..order).map(|i| lags.row(i)[i]).fold(energy, f64::max);
+        let largest = (0..order).map(|i| lags.entry(i, i)).fold(energy, f64::max);
         let means: Vec<f64> = sums.iter().map(|sum| sum / rows as f64).collect();
         energy -= sums[0] * means[0];
         for i in 0..order {
             target[i] -= sums[0] * means[i + 1];
-            for (product, mean) in lags.row_mut(i).iter_mut().zip(&means[1..]) {
-                *product -= sums[i + 1] * mean;
+        }
+        for (p, sums) in sums[1..].chunks(PANEL).enumerate() {
+            for (products, mean) in lags.panel_mut(p).iter_mut().zip(&means[1..]) {
+                for (product, sum) in products.iter_mut().zip(sums) {
+                    *product -= sum * mean;
+                }
             }
         }
         NormalEquations {
@@ -98,16 +102,17 @@ pub struct NormalEquations {
 }
 
 fn lag_products(energy: f64, target: &[f64], entering: &[f64], leaving: &[f64]) -> Triangle {
-    let mut lags = Triangle::zeros(target.len());
-    for i in 0..target.len() {
-        let (above, row) = lags.split_row(i);
+    let order = target.len();
+    let mut lags = Triangle::zeros(order);
+    // A row begins one place before the row above, so that the entries of a diagonal follow one another in one place.
+    let mut diagonals = vec![0.0; order];
+    for i in 0..order {
+        let row = &mut diagonals[order - 1 - i..];
         row[0] = if i == 0 { energy } else { target[i - 1] };
-        if let Some(above) = above {
-            row[1..].copy_from_slice(above);
-        }
         for ((product, entering_j), leaving_j) in row.iter_mut().zip(entering).zip(leaving) {
             *product += entering[i] * entering_j - leaving[i] * leaving_j;
         }
+        lags.set_row(i, row);
     }
     lags
 }

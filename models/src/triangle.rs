@@ -1,17 +1,26 @@
-//! A lower triangle, packed by rows: row `i` is a contiguous slice of `i + 1` numbers.
+//! A lower triangle, stored as the kernels read it: panels of eight rows, and in a panel column after column.
 //!
-//! The leading block of any size is a prefix, which is what lets one factor serve every order.
+//! Eight entries of a column stand side by side, in one vector or a few. The leading block of any size is a prefix,
+//! but for rows of its last panel, which is what lets one factor serve every order.
+
+/// Rows of a panel.
+pub(crate) const PANEL: usize = 8;
+
+/// One column of a panel.
+pub(crate) type Column = [f64; PANEL];
 
 /// The lower triangle of a symmetric or triangular matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Triangle {
     size: usize,
-    packed: Vec<f64>,
+    /// Panel `p` has `PANEL·(p + 1)` of them. Entries below the last row are zero; those above the diagonal mean
+    /// nothing.
+    columns: Vec<Column>,
 }
 
-/// Where row `i` begins.
-fn start(i: usize) -> usize {
-    i * (i + 1) / 2
+/// Where panel `p` begins.
+fn start(p: usize) -> usize {
+    PANEL * p * (p + 1) / 2
 }
 
 impl Triangle {
@@ -19,7 +28,7 @@ impl Triangle {
     pub fn zeros(size: usize) -> Self {
         Self {
             size,
-            packed: vec![0.0; start(size)],
+            columns: vec![[0.0; PANEL]; start(size.div_ceil(PANEL))],
         }
     }
 
@@ -28,50 +37,56 @@ impl Triangle {
         self.size
     }
 
-    /// Row `i`, up to and with the diagonal.
-    pub fn row(&self, i: usize) -> &[f64] {
-        &self.packed[start(i)..start(i + 1)]
+    /// The entry at row `i`, column `j ≤ i`.
+    pub fn entry(&self, i: usize, j: usize) -> f64 {
+        self.panel(i / PANEL)[j][i % PANEL]
     }
 
-    /// Row `i`, up to and with the diagonal.
-    pub fn row_mut(&mut self, i: usize) -> &mut [f64] {
-        &mut self.packed[start(i)..start(i + 1)]
+    /// Sets the first entries of row `i`.
+    pub fn set_row(&mut self, i: usize, entries: &[f64]) {
+        for (column, entry) in self.panel_mut(i / PANEL).iter_mut().zip(entries) {
+            column[i % PANEL] = *entry;
+        }
     }
 
-    /// Row `i` to write, and the one above it, if there is one, to read.
-    pub(crate) fn split_row(&mut self, i: usize) -> (Option<&[f64]>, &mut [f64]) {
-        let (above, rest) = self.packed.split_at_mut(start(i));
-        (
-            i.checked_sub(1).map(|above_i| &above[start(above_i)..]),
-            &mut rest[..=i],
-        )
+    pub(crate) fn panels(&self) -> usize {
+        self.size.div_ceil(PANEL)
     }
 
-    /// The rows before row `i` as a view, and row `i` to write.
-    pub(crate) fn split_at_row(&mut self, i: usize) -> (Rows<'_>, &mut [f64]) {
-        let (above, rest) = self.packed.split_at_mut(start(i));
-        (Rows(above), &mut rest[..=i])
+    /// Rows from `PANEL·p` on.
+    pub(crate) fn panel(&self, p: usize) -> &[Column] {
+        &self.columns[start(p)..start(p + 1)]
     }
 
-    /// All rows, to read.
-    pub(crate) fn rows(&self) -> Rows<'_> {
-        Rows(&self.packed)
+    pub(crate) fn panel_mut(&mut self, p: usize) -> &mut [Column] {
+        &mut self.columns[start(p)..start(p + 1)]
+    }
+
+    /// The panels before panel `p` to read, and panel `p` to write.
+    pub(crate) fn split_at_panel(&mut self, p: usize) -> (Panels<'_>, &mut [Column]) {
+        let (above, rest) = self.columns.split_at_mut(start(p));
+        (Panels(above), &mut rest[..PANEL * (p + 1)])
     }
 
     /// Drops all rows from row `size` on.
     pub(crate) fn truncate(&mut self, size: usize) {
         self.size = self.size.min(size);
-        self.packed.truncate(start(self.size));
+        self.columns.truncate(start(self.panels()));
+        let kept = self.size % PANEL;
+        if kept > 0 {
+            for column in self.panel_mut(self.size / PANEL) {
+                column[kept..].fill(0.0);
+            }
+        }
     }
 }
 
-/// Leading rows of a triangle, to read.
+/// Leading panels of a triangle, to read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rows<'a>(&'a [f64]);
+pub(crate) struct Panels<'a>(&'a [Column]);
 
-impl<'a> Rows<'a> {
-    /// Row `i`, up to and with the diagonal.
-    pub(crate) fn row(self, i: usize) -> &'a [f64] {
-        &self.0[start(i)..start(i + 1)]
+impl<'a> Panels<'a> {
+    pub(crate) fn panel(self, p: usize) -> &'a [Column] {
+        &self.0[start(p)..start(p + 1)]
     }
 }
