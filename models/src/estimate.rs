@@ -45,6 +45,14 @@ pub(crate) struct Outlook {
     pub(crate) deviation: Option<Vec<f64>>,
 }
 
+/// How far samples reach, in value and in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
+    pub(crate) count: usize,
+}
+
 impl Estimate {
     /// Auto-AR, from the solution for the stationary form of the samples.
     pub(crate) fn auto_ar(form: Form, solution: ArSolution) -> Self {
@@ -112,14 +120,23 @@ impl Estimate {
 }
 
 impl Outlook {
-    /// Whether mean and deviation stay within a wide bound around these samples; never if one is not finite.
-    pub(crate) fn stays_near(&self, samples: &[f64]) -> bool {
-        let lowest = samples.iter().copied().fold(f64::INFINITY, f64::min);
-        let highest = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let reach = self.mean.len() as f64 / samples.len() as f64;
+    /// Whether mean and deviation stay within a wide bound around the samples; never if one is not finite.
+    pub(crate) fn stays_near(&self, samples: Extent) -> bool {
+        let Extent { lowest, highest, count } = samples;
+        let reach = self.mean.len() as f64 / count as f64;
         let bound = (highest - lowest) * BOUND_IN_RANGES * (1.0 + reach);
         let near = |mean: &f64| (lowest - bound..=highest + bound).contains(mean);
         self.mean.iter().all(near) && self.deviation.iter().flatten().all(|deviation| *deviation <= bound)
+    }
+}
+
+impl Extent {
+    pub(crate) fn of(samples: &[f64]) -> Self {
+        Self {
+            lowest: samples.iter().copied().fold(f64::INFINITY, f64::min),
+            highest: samples.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            count: samples.len(),
+        }
     }
 }
 
@@ -168,7 +185,7 @@ mod tests {
             (f64::INFINITY, 0.0, false),
         ] {
             assert_eq!(
-                outlook(mean, deviation).stays_near(&samples),
+                outlook(mean, deviation).stays_near(Extent::of(&samples)),
                 near,
                 "{mean} {deviation}"
             );

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::auto_ar::{Fallback, FittedAr};
-use crate::estimate::{Estimate, Outlook};
+use crate::estimate::{Estimate, Extent, Outlook};
 use crate::forecast::{Forecast, Interval, Level};
 use crate::gaps::GapPolicy;
 use crate::normal::normal_half_width;
-use crate::series::Series;
+use crate::series::{ChannelName, Series};
 use crate::stationary::Stationary;
-use crate::time::Slot;
+use crate::time::{Grid, Slot};
 use crate::unit::Unit;
 
 /// What is asked of a fit.
@@ -118,28 +118,30 @@ pub fn fit(series: &Series, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
         Some(fallback) => window.stand_in(fallback),
         None => {
             let stationary = Stationary::new(&window.filled);
-            Estimate::auto_ar(stationary.form, stationary.solve(spec.max_lookback))
+            let solution = stationary.solve(&stationary.products(spec.max_lookback));
+            Estimate::auto_ar(stationary.form, solution)
         }
     };
     window.conclude(estimate, spec)
 }
 
 /// The samples of a series, made ready.
-struct Window<'a> {
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
     series: &'a Series,
     /// The newest sample's place in the series.
     last: usize,
     /// What was taken off the samples.
-    unit: Unit,
+    pub(crate) unit: Unit,
     /// From the first to the last sample; NaN for a gap.
     samples: Vec<f64>,
     /// The same without gaps.
-    filled: Vec<f64>,
+    pub(crate) filled: Vec<f64>,
     missing: usize,
 }
 
 impl<'a> Window<'a> {
-    fn new(series: &'a Series, gaps: GapPolicy) -> Result<Self, FitFailure> {
+    pub(crate) fn new(series: &'a Series, gaps: GapPolicy) -> Result<Self, FitFailure> {
         let seen = |value: &f64| !value.is_nan();
         let first = series.values.iter().position(seen).ok_or(FitFailure::NoSamples)?;
         let last = series.values.iter().rposition(seen).ok_or(FitFailure::NoSamples)?;
@@ -166,7 +168,7 @@ impl<'a> Window<'a> {
     }
 
     /// What must stand in for a regression, if these samples do not bear one.
-    fn fallback(&self) -> Option<Fallback> {
+    pub(crate) fn fallback(&self) -> Option<Fallback> {
         let seen = self.samples.len() - self.missing;
         if seen < MIN_SAMPLES {
             Some(Fallback::Short)
@@ -179,7 +181,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    fn stand_in(&self, fallback: Fallback) -> Estimate {
+    pub(crate) fn stand_in(&self, fallback: Fallback) -> Estimate {
         match fallback {
             Fallback::Constant => Estimate::constant(self.filled[0]),
             walk => Estimate::random_walk(&self.samples, walk),
@@ -187,25 +189,57 @@ impl<'a> Window<'a> {
     }
 
     /// Forecasts; a regression that runs away gives way to a random walk.
-    fn conclude(&self, mut estimate: Estimate, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
+    pub(crate) fn conclude(&self, mut estimate: Estimate, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
         let mut outlook = estimate.outlook(&self.filled, spec.horizon);
-        if estimate.fallback.is_none() && !outlook.stays_near(&self.filled) {
+        if estimate.fallback.is_none() && !outlook.stays_near(Extent::of(&self.filled)) {
             estimate = self.stand_in(Fallback::Exploding);
             outlook = estimate.outlook(&self.filled, spec.horizon);
         }
-        let unit = self.unit;
-        let intervals = spec.levels.iter();
-        let forecast = Forecast {
-            channel: Arc::clone(&self.series.channel),
+        let cutoff = Cutoff {
+            channel: &self.series.channel,
             grid: self.series.grid,
-            cutoff_slot: self.series.first_slot.saturating_add(self.last as Slot),
+            slot: self.series.first_slot.saturating_add(self.last as Slot),
+            unit: self.unit,
+            filled: self.missing,
+        };
+        cutoff.channel_fit(estimate, &outlook, &spec.levels)
+    }
+}
+
+/// Where a window ends and its forecast begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cutoff<'a> {
+    pub(crate) channel: &'a ChannelName,
+    pub(crate) grid: Grid,
+    /// Of the newest sample.
+    pub(crate) slot: Slot,
+    /// What was taken off the samples.
+    pub(crate) unit: Unit,
+    /// Missing samples that were filled.
+    pub(crate) filled: usize,
+}
+
+impl Cutoff<'_> {
+    /// A model and its outlook in the channel's unit.
+    pub(crate) fn channel_fit(
+        self,
+        estimate: Estimate,
+        outlook: &Outlook,
+        levels: &[Level],
+    ) -> Result<ChannelFit, FitFailure> {
+        let unit = self.unit;
+        let intervals = levels.iter();
+        let forecast = Forecast {
+            channel: Arc::clone(self.channel),
+            grid: self.grid,
+            cutoff_slot: self.slot,
             mean: outlook.mean.iter().map(|mean| unit.restore(*mean)).collect(),
-            intervals: intervals.filter_map(|level| interval(*level, &outlook, unit)).collect(),
+            intervals: intervals.filter_map(|level| interval(*level, outlook, unit)).collect(),
         };
         let fit = ChannelFit {
             model: fitted(estimate, unit),
             forecast,
-            filled: self.missing,
+            filled: self.filled,
         };
         is_finite(&fit).then_some(fit).ok_or(FitFailure::NotFinite)
     }
@@ -259,7 +293,7 @@ fn is_finite(fit: &ChannelFit) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{Frequency, Grid, Timestamp};
+    use crate::time::{Frequency, Timestamp};
 
     const GAP: f64 = f64::NAN;
 

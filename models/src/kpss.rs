@@ -41,7 +41,8 @@ pub fn kpss_trend(x: &[f64]) -> Kpss {
         };
     };
     let n = residuals.len() as f64;
-    let lags = automatic_lags(&residuals);
+    let product = |lag: usize| dot(&residuals[lag..], &residuals[..residuals.len() - lag]);
+    let lags = (automatic_lags(residuals.len(), product) as usize).min(residuals.len() - 1);
     let partial_sums = partial_sums(&residuals);
     let spread = dot(&partial_sums, &partial_sums) / (n * n);
     Kpss {
@@ -51,7 +52,7 @@ pub fn kpss_trend(x: &[f64]) -> Kpss {
 }
 
 /// What least squares leaves around a line; `None` where that is nothing but rounding.
-fn detrended(x: &[f64]) -> Option<Vec<f64>> {
+pub(crate) fn detrended(x: &[f64]) -> Option<Vec<f64>> {
     if x.len() < 3 || x.iter().any(|value| !value.is_finite()) {
         return None;
     }
@@ -66,34 +67,42 @@ fn detrended(x: &[f64]) -> Option<Vec<f64>> {
 }
 
 fn remove_line(x: &mut [f64]) {
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    let middle = (n - 1.0) / 2.0;
-    let slope: f64 = x
-        .iter()
-        .zip(0..)
-        .map(|(value, t)| (value - mean) * (f64::from(t) - middle))
-        .sum();
-    let slope = slope / (n * (n * n - 1.0) / 12.0);
+    let (mean, slope) = line(x);
+    let middle = (x.len() as f64 - 1.0) / 2.0;
     for (value, t) in x.iter_mut().zip(0..) {
-        *value -= mean + slope * (f64::from(t) - middle);
+        // The mean first: an offset then costs no digits of the slope's part.
+        *value = *value - mean - slope * (f64::from(t) - middle);
     }
 }
 
-/// The data-dependent number of lags for the Bartlett kernel.
-fn automatic_lags(residuals: &[f64]) -> usize {
-    let length = residuals.len();
+/// The line of least squares: its value in the middle, and its slope.
+pub(crate) fn line(x: &[f64]) -> (f64, f64) {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    let middle = (n - 1.0) / 2.0;
+    let moments = x.iter().zip(0..);
+    let moment: f64 = moments.map(|(x, t)| (x - mean) * (f64::from(t) - middle)).sum();
+    (mean, moment / (n * (n * n - 1.0) / 12.0))
+}
+
+/// Lags of the autocovariances from which [`automatic_lags`] tells how many the long-run variance needs.
+pub(crate) fn lags_looked_at(n: usize) -> usize {
+    (n as f64).powf(2.0 / 9.0) as usize
+}
+
+/// The data-dependent number of lags for the Bartlett kernel, before it is cut to a whole number. `product` gives the
+/// sum of products of `n` residuals with themselves at a lag.
+pub(crate) fn automatic_lags(length: usize, product: impl Fn(usize) -> f64) -> f64 {
     let n = length as f64;
-    let mut s0 = dot(residuals, residuals) / n;
+    let mut s0 = product(0) / n;
     let mut s1 = 0.0;
-    for lag in 1..=n.powf(2.0 / 9.0) as usize {
-        let product = dot(&residuals[lag..], &residuals[..length - lag]) / (n / 2.0);
+    for lag in 1..=lags_looked_at(length) {
+        let product = product(lag) / (n / 2.0);
         s0 += product;
         s1 += lag as f64 * product;
     }
     let ratio = s1 / s0;
-    let lags = 1.1447 * (ratio * ratio).powf(1.0 / 3.0) * n.powf(1.0 / 3.0);
-    (lags as usize).min(length - 1)
+    1.1447 * (ratio * ratio).powf(1.0 / 3.0) * n.powf(1.0 / 3.0)
 }
 
 /// `0, e1, e1 + e2, …`: one more than there are residuals.

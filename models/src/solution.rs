@@ -17,6 +17,8 @@ pub(crate) struct ArSolution {
     pub(crate) rows: usize,
     /// The highest order that was tried.
     pub(crate) max_order: usize,
+    /// The residual sum of squares as a share of the target's, where the products tell it.
+    pub(crate) residual_share: Option<f64>,
 }
 
 impl ArSolution {
@@ -29,9 +31,11 @@ impl ArSolution {
         residual_sum: impl FnOnce(&Regression) -> f64,
     ) -> Self {
         let path = OrderPath::new(products, known_variance);
-        let regression = Regression::new(&products.narrowed(path.best()));
+        let products = products.narrowed(path.best());
+        let regression = Regression::new(&products);
         let rss = regression.rss.unwrap_or_else(|| residual_sum(&regression));
         Self {
+            residual_share: regression.rss.map(|rss| rss / products.products[0]),
             variance: regression.variance(rss),
             coefficients: regression.coefficients,
             intercept: regression.intercept,

@@ -6,7 +6,7 @@ use crate::solution::ArSolution;
 use crate::unit::Unit;
 
 /// At most so many differences: a third would be a sign of something that no difference cures.
-const MAX_NUM_DIFF: usize = 2;
+pub(crate) const MAX_NUM_DIFF: usize = 2;
 
 /// How samples became stationary values: `value = (Δ^num_diff sample − centre) / unit`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,18 @@ impl Form {
         self.unit.strip(self.unit.strip(f64::EPSILON * f64::EPSILON / 4.0))
     }
 
+    /// Stationary values of samples without gaps, fewer by the number of differences.
+    pub(crate) fn values(&self, samples: &[f64]) -> Vec<f64> {
+        let mut values = samples.to_vec();
+        for _ in 0..self.num_diff {
+            values = differences(&values);
+        }
+        for value in &mut values {
+            *value = self.unit.strip(*value - self.centre);
+        }
+        values
+    }
+
     /// The highest order for so many stationary values: at least three rows stand for each lag.
     pub(crate) fn max_order(&self, values: usize, max_lookback: usize) -> usize {
         max_lookback.saturating_sub(self.num_diff).min(values / 4)
@@ -53,11 +65,14 @@ impl Stationary {
         Self { form, values }
     }
 
-    /// The auto-regression with the least BIC.
-    pub(crate) fn solve(&self, max_lookback: usize) -> ArSolution {
-        let order = self.form.max_order(self.values.len(), max_lookback);
-        let products = LagProducts::new(&self.values, order);
-        ArSolution::new(&products, self.form.known_variance(), |regression| {
+    /// What the regressions of every order need to know.
+    pub(crate) fn products(&self, max_lookback: usize) -> LagProducts {
+        LagProducts::new(&self.values, self.form.max_order(self.values.len(), max_lookback))
+    }
+
+    /// The auto-regression with the least BIC, from these products of the values.
+    pub(crate) fn solve(&self, products: &LagProducts) -> ArSolution {
+        ArSolution::new(products, self.form.known_variance(), |regression| {
             regression.residual_sum(&self.values)
         })
     }
@@ -69,9 +84,13 @@ fn differenced(samples: &[f64]) -> (usize, Vec<f64>) {
         if kpss_trend(&y).passes() {
             return (num_diff, y);
         }
-        y = y.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        y = differences(&y);
     }
     (MAX_NUM_DIFF, y)
+}
+
+pub(crate) fn differences(y: &[f64]) -> Vec<f64> {
+    y.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
 /// In two rounds: the second removes the rounding that a large offset leaves in the first.

@@ -37,6 +37,11 @@ impl Unit {
         self.restore(self.restore(value))
     }
 
+    /// How many powers of two this is away from another.
+    pub(crate) fn distance(self, other: Self) -> u32 {
+        self.exponent.abs_diff(other.exponent)
+    }
+
     /// The natural logarithm of the unit.
     pub(crate) fn ln(self) -> f64 {
         f64::from(self.exponent) * LN_2
