@@ -186,7 +186,7 @@ impl TorchProcess {
         let frame = answered.recv().map_err(|_| TorchError::Stopping)??;
         match frame.header {
             ReplyBody::Failed { message } => Err(TorchError::Failed { message }),
-            ReplyBody::Pong | ReplyBody::Smoke => Ok(frame),
+            ReplyBody::Pong | ReplyBody::Smoke | ReplyBody::Fit { .. } => Ok(frame),
         }
     }
 

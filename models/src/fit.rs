@@ -125,7 +125,8 @@ pub fn fit(series: &Series, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
 }
 
 /// The samples of a series, made ready.
-struct Window<'a> {
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
     series: &'a Series,
     /// The newest sample's place in the series.
     last: usize,
@@ -134,12 +135,12 @@ struct Window<'a> {
     /// From the first to the last sample; NaN for a gap.
     samples: Vec<f64>,
     /// The same without gaps.
-    filled: Vec<f64>,
+    pub(crate) filled: Vec<f64>,
     missing: usize,
 }
 
 impl<'a> Window<'a> {
-    fn new(series: &'a Series, gaps: GapPolicy) -> Result<Self, FitFailure> {
+    pub(crate) fn new(series: &'a Series, gaps: GapPolicy) -> Result<Self, FitFailure> {
         let seen = |value: &f64| !value.is_nan();
         let first = series.values.iter().position(seen).ok_or(FitFailure::NoSamples)?;
         let last = series.values.iter().rposition(seen).ok_or(FitFailure::NoSamples)?;
@@ -166,7 +167,7 @@ impl<'a> Window<'a> {
     }
 
     /// What must stand in for a regression, if these samples do not bear one.
-    fn fallback(&self) -> Option<Fallback> {
+    pub(crate) fn fallback(&self) -> Option<Fallback> {
         let seen = self.samples.len() - self.missing;
         if seen < MIN_SAMPLES {
             Some(Fallback::Short)
@@ -187,7 +188,7 @@ impl<'a> Window<'a> {
     }
 
     /// Forecasts; a regression that runs away gives way to a random walk.
-    fn conclude(&self, mut estimate: Estimate, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
+    pub(crate) fn conclude(&self, mut estimate: Estimate, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
         let mut outlook = estimate.outlook(&self.filled, spec.horizon);
         if estimate.fallback.is_none() && !outlook.stays_near(&self.filled) {
             estimate = self.stand_in(Fallback::Exploding);

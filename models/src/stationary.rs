@@ -6,7 +6,7 @@ use crate::solution::ArSolution;
 use crate::unit::Unit;
 
 /// At most so many differences: a third would be a sign of something that no difference cures.
-const MAX_NUM_DIFF: usize = 2;
+pub(crate) const MAX_NUM_DIFF: usize = 2;
 
 /// How samples became stationary values: `value = (Δ^num_diff sample − centre) / unit`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -90,6 +90,7 @@ fn serve(manner: &str) -> io::Result<()> {
             }
             (RequestBody::Smoke { size }, "answer another question") => solve(&mut socket, id + 100, size, 0.0)?,
             (RequestBody::Smoke { size }, "miscalculate") => solve(&mut socket, id, size, 1e-6)?,
+            (RequestBody::Fit { .. }, _) => process::abort(),
             (RequestBody::Smoke { size }, _) => solve(&mut socket, id, size, 0.0)?,
         }
     }

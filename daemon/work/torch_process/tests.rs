@@ -83,7 +83,7 @@ fn a_call_learns_how_its_child_came_to_its_end() {
         ),
         (
             "speak another protocol",
-            "there is no child, the last one speaks protocol 2, the daemon 1",
+            "there is no child, the last one speaks protocol 3, the daemon 2",
         ),
         (
             "babble",
