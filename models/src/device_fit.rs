@@ -131,11 +131,19 @@ impl<'a> DeviceWindow<'a> {
 }
 
 impl DeviceBatch {
-    /// The batch of these windows, which are all as long as the first, and the request for it.
-    pub fn request(windows: &[DeviceWindow<'_>], max_lookback: usize) -> (Self, Frame<RequestBody>) {
-        let length = windows.first().map_or(0, |window| window.filled().len());
+    /// The batch of these windows, which are all of one length, and the request for it.
+    pub fn request<'w, 'a: 'w>(
+        windows: impl IntoIterator<Item = &'w DeviceWindow<'a>>,
+        max_lookback: usize,
+    ) -> (Self, Frame<RequestBody>) {
+        let (mut channels, mut length, mut samples) = (0, 0, Vec::new());
+        for window in windows {
+            channels += 1;
+            length = window.filled().len();
+            samples.extend(slice_of(window.filled()));
+        }
         let batch = Self {
-            channels: windows.len(),
+            channels,
             length,
             max_lookback: max_lookback.min(length),
         };
@@ -143,10 +151,6 @@ impl DeviceBatch {
             channels: batch.channels as u32,
             max_lookback: batch.max_lookback as u32,
         };
-        let mut samples = Vec::with_capacity(batch.channels * length * size_of::<f64>());
-        for window in windows {
-            samples.extend(slice_of(window.filled()));
-        }
         let slices = vec![samples];
         (batch, Frame { header, slices })
     }
