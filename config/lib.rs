@@ -54,6 +54,19 @@ pub struct Torch {
     pub start: TorchStart,
     /// Its executable; `None`: `forecastd-torch` beside the daemon's own, else on the PATH.
     pub executable: Option<PathBuf>,
+    /// Whether it fits series.
+    pub fit: TorchFit,
+}
+
+/// Whether the libtorch child fits series. Where it is not sure, or fails, the CPU does, with the same orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TorchFit {
+    /// Batches that are large enough, where the child computes on CUDA.
+    Auto,
+    /// Every batch, whatever it computes on.
+    Always,
+    /// None.
+    Never,
 }
 
 /// When the libtorch child starts.

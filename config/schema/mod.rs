@@ -15,7 +15,7 @@ use crate::error::{Complaint, ConfigErrors};
 use crate::field::{Errors, Field, Section};
 use crate::folders::Claims;
 use crate::yaml::Node;
-use crate::{Config, Dataset, Http, Torch, TorchStart};
+use crate::{Config, Dataset, Http, Torch, TorchFit, TorchStart};
 
 /// Far enough for every wish, and near enough that adding it to a clock never overflows.
 const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
@@ -91,9 +91,23 @@ fn torch(field: &Field, base: &Path) -> Option<Torch> {
             ])
         });
         let executable = keys.optional("executable", |field| field.file(base));
+        let fit = keys.or("fit", TorchFit::Auto, |field| {
+            field.word(&[
+                ("auto", TorchFit::Auto),
+                ("always", TorchFit::Always),
+                ("never", TorchFit::Never),
+            ])
+        });
+        if (start, fit) == (Some(TorchStart::Never), Some(TorchFit::Always)) {
+            let complaint = Complaint::new("there is no child to fit anything: `torch.start` is `never`");
+            return keys
+                .field("fit")
+                .refuse(complaint.hint("start it `on_demand`, or leave `fit` out"));
+        }
         Some(Torch {
             start: start?,
             executable: executable?,
+            fit: fit?,
         })
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forecastd_models::{Frequency, GapPolicy};
 
 use super::{dataset, datasets, good, top};
-use crate::{AfterIngest, Config, Dataset, Layout, OffGrid, TorchStart};
+use crate::{AfterIngest, Config, Dataset, Layout, OffGrid, TorchFit, TorchStart};
 
 /// The only dataset of a good file, with this line.
 fn with(line: &str) -> Dataset {
@@ -21,8 +21,8 @@ fn the_shortest_file_gets_every_default() {
     assert_eq!(config.http.max_series, 100_000);
     assert_eq!(config.cpu_threads, None);
     assert_eq!(
-        (config.torch.start, &config.torch.executable),
-        (TorchStart::OnDemand, &None)
+        (config.torch.start, &config.torch.executable, config.torch.fit),
+        (TorchStart::OnDemand, &None, TorchFit::Auto)
     );
     let [dataset] = config.datasets.as_slice() else {
         panic!("one dataset: {config:?}");
@@ -41,7 +41,7 @@ fn the_shortest_file_gets_every_default() {
 #[test]
 fn every_key_says_what_it_sets() {
     let config = good(&top(
-        "http: { listen: \"[::1]:0\", max_series: 7 }\ncpu_threads: 3\ntorch: { start: never, executable: bin/torch }",
+        "http: { listen: \"[::1]:0\", max_series: 7 }\ncpu_threads: 3\ntorch: { start: never, executable: bin/torch, fit: never }",
     ));
     assert_eq!(
         (config.http.listen.to_string().as_str(), config.http.max_series),
@@ -50,10 +50,11 @@ fn every_key_says_what_it_sets() {
     assert_eq!(config.cpu_threads.map(|threads| threads.get()), Some(3));
     let executable = Path::new("/etc/forecastd/bin/torch").to_owned();
     assert_eq!(
-        (config.torch.start, config.torch.executable),
-        (TorchStart::Never, Some(executable))
+        (config.torch.start, config.torch.executable, config.torch.fit),
+        (TorchStart::Never, Some(executable), TorchFit::Never)
     );
     assert_eq!(good(&top("torch: { start: always }")).torch.start, TorchStart::Always);
+    assert_eq!(good(&top("torch: { fit: always }")).torch.fit, TorchFit::Always);
     assert_eq!(good(&top("cpu_threads: auto")).cpu_threads, None);
 
     assert_eq!(with("after: keep").after, AfterIngest::Keep);

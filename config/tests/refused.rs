@@ -107,6 +107,10 @@ fn values_at_the_top_are_told_what_they_should_be() {
         -> torch.start: expected `on_demand`, `always` or `never`, found the text `on-demand` (did you mean `on_demand`?)
     torch: { executable: ~/bin/forecastd-torch }
         -> torch.executable: expected a path, found the text `~/bin/forecastd-torch` (a service has no home: write the folder out)
+    torch: { fit: yes }
+        -> torch.fit: expected `auto`, `always` or `never`, found the text `yes`
+    torch: { start: never, fit: always }
+        -> torch.fit: there is no child to fit anything: `torch.start` is `never` (start it `on_demand`, or leave `fit` out)
     state_dir: x
         -> state_dir: is given twice (keep one of them)
     1: x

@@ -21,6 +21,7 @@ use crate::publish::metrics::Metrics;
 use crate::service::clock::now;
 use crate::state::Store;
 use crate::work::fit::fit;
+use crate::work::fit_on_device::FitDevice;
 use crate::work::torch_process::TorchProcess;
 use crate::work::worker::Workers;
 
@@ -32,10 +33,9 @@ const WAITING_EVENTS: usize = 256;
 pub(super) struct Rooms {
     pub(super) watch: Watch,
     pub(super) ingest: Workers<IngestJob>,
+    /// They hold the libtorch child, which ends with the last of them.
     pub(super) fits: Workers<FitJob>,
     pub(super) writer: Workers<(ForecastBatch, Arc<Dataset>)>,
-    /// Kept up for the jobs of later kinds of dataset; no series needs it.
-    _torch: TorchProcess,
 }
 
 /// The sending half of the main loop, and the loop's own.
@@ -55,16 +55,6 @@ impl Rooms {
     ) -> anyhow::Result<Self> {
         let writer = Workers::spawn("writer", vec![writer(events.clone())], busy(metrics), fatal(events))
             .context("start the writer thread")?;
-        let fits = Workers::spawn(
-            "fit",
-            vec![fit_worker(events.clone()); fit_threads.get()],
-            busy(metrics),
-            fatal(events),
-        )
-        .context("start the fit threads")?;
-        let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
-        let ingest =
-            Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events)).context("start the ingest thread")?;
         let torch = {
             let events = events.clone();
             TorchProcess::start(&config.torch, fit_threads, move |status| {
@@ -72,6 +62,20 @@ impl Rooms {
             })
             .context("start the supervisor of forecastd-torch")?
         };
+        let device = {
+            let metrics = Arc::clone(metrics);
+            FitDevice::new(torch, config.torch.fit, move |fits| metrics.torch_fits(fits))
+        };
+        let fits = Workers::spawn(
+            "fit",
+            vec![fit_worker(events.clone(), Arc::new(device)); fit_threads.get()],
+            busy(metrics),
+            fatal(events),
+        )
+        .context("start the fit threads")?;
+        let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
+        let ingest =
+            Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events)).context("start the ingest thread")?;
         let watch = {
             let events = events.clone();
             Watch::spawn(watch_specs(config), move |event| send(&events, AppEvent::Watch(event)))
@@ -82,7 +86,6 @@ impl Rooms {
             ingest,
             fits,
             writer,
-            _torch: torch,
         })
     }
 }
@@ -102,8 +105,8 @@ fn send(events: &mpsc::Sender<AppEvent>, event: AppEvent) {
     let _ = events.blocking_send(event);
 }
 
-fn fit_worker(events: mpsc::Sender<AppEvent>) -> impl FnMut(FitJob) + Clone {
-    move |job| send(&events, AppEvent::Plan(Event::Fitted(fit(job))))
+fn fit_worker(events: mpsc::Sender<AppEvent>, device: Arc<FitDevice>) -> impl FnMut(FitJob) + Clone {
+    move |job| send(&events, AppEvent::Plan(Event::Fitted(fit(job, &device))))
 }
 
 fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnMut(IngestJob) {

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
-use forecastd_config::{Torch as Settings, TorchStart};
+use forecastd_config::{Torch as Settings, TorchFit, TorchStart};
 
 use crate::work::torch_process::TorchProcess;
 
@@ -29,6 +29,7 @@ impl Torch {
         let settings = Settings {
             start: TorchStart::OnDemand,
             executable: self.executable,
+            fit: TorchFit::Never,
         };
         let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let (told, statuses) = channel();

@@ -1,4 +1,4 @@
-//! What is known of the libtorch child.
+//! What is known of the libtorch child, and what it did.
 
 /// What is known of the libtorch child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,4 +13,15 @@ pub struct TorchStatus {
     pub device: Option<String>,
     /// Why the last one ended or could not start.
     pub last_error: Option<String>,
+}
+
+/// What became of fits that the libtorch child was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TorchFits {
+    /// Channels that it fitted.
+    pub fitted: u64,
+    /// Channels that it left to the CPU, since it was not sure.
+    pub unsure: u64,
+    /// Batches that it failed to answer, or not with what can be true; the CPU fitted their channels.
+    pub failed: u64,
 }

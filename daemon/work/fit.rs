@@ -1,4 +1,4 @@
-//! Fits a batch of channels on the CPU; one channel's failure is that channel's alone.
+//! Fits a batch of channels; one channel's failure is that channel's alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use forecastd_models::{FitFailure, FitSpec, Series};
 
+use super::fit_on_device::FitDevice;
 use super::worker::panic_message;
 use crate::message::fit_job::{FitJob, FitOutcome, FitReport};
 
-/// Fits every channel of a job.
-pub fn fit(job: FitJob) -> FitReport {
+/// Fits every channel of a job, on `device` what it takes.
+pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     let started = Instant::now();
     let FitJob {
         dataset,
@@ -18,21 +19,18 @@ pub fn fit(job: FitJob) -> FitReport {
         spec,
         channels,
     } = job;
-    let outcomes = channels
-        .into_iter()
-        .map(|(version, series)| {
-            let result = fit_channel(&series, &spec).map(Arc::new);
-            FitOutcome {
-                channel: series.channel,
-                version,
-                result,
-            }
-        })
-        .collect();
+    let (versions, series): (Vec<u64>, Vec<Series>) = channels.into_iter().unzip();
+    let results = device.fit_all(&series, &spec);
+    let outcomes = series.into_iter().zip(versions).zip(results);
+    let outcomes = outcomes.map(|((series, version), result)| FitOutcome {
+        channel: series.channel,
+        version,
+        result: result.map(Arc::new),
+    });
     FitReport {
         dataset,
         epoch,
-        outcomes,
+        outcomes: outcomes.collect(),
         elapsed: started.elapsed(),
     }
 }

@@ -1,5 +1,6 @@
 //! Decisions become results: what computes, each on threads or in a process of its own.
 
 pub mod fit;
+pub mod fit_on_device;
 pub mod torch_process;
 pub mod worker;

@@ -12,17 +12,19 @@ mod fake;
 mod running;
 mod supervisor;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use forecastd_config::{Torch, TorchStart};
+use forecastd_models::device_fit::Nonsense;
 use forecastd_models::frame::{Frame, values_of};
 use forecastd_models::torch_job::{ReplyBody, RequestBody, smoke_residual};
 use thiserror::Error;
@@ -42,6 +44,14 @@ const SMOKE_RESIDUAL: f64 = 1e-12;
 pub struct TorchProcess {
     events: Sender<Event>,
     thread: Option<JoinHandle<()>>,
+    /// Where the last child computed, once one has said so.
+    device: Arc<Mutex<Option<String>>>,
+}
+
+/// An answer that is still to come.
+#[derive(Debug)]
+pub struct Answer {
+    answered: Receiver<Result<Frame<ReplyBody>, TorchError>>,
 }
 
 /// Why a call has no answer.
@@ -90,6 +100,9 @@ pub enum TorchError {
         /// Relative to the right-hand side.
         residual: f64,
     },
+    /// The answer is none.
+    #[error("libtorch answered what cannot be true: {0}")]
+    Nonsense(#[from] Nonsense),
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
@@ -158,14 +171,28 @@ impl TorchProcess {
         report: impl Fn(TorchStatus) + Send + 'static,
     ) -> io::Result<Self> {
         let (events, heard) = channel();
-        let supervisor = Supervisor::new(launch, always, pace, Box::new(report), events.clone());
+        let device = Arc::new(Mutex::new(None));
+        let last = Arc::clone(&device);
+        let report = Box::new(move |status: TorchStatus| {
+            last.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone_from(&status.device);
+            report(status);
+        });
+        let supervisor = Supervisor::new(launch, always, pace, report, events.clone());
         let thread = thread::Builder::new()
             .name("torch".to_owned())
             .spawn(move || supervisor.run(&heard))?;
         Ok(Self {
             events,
             thread: Some(thread),
+            device,
         })
+    }
+
+    /// Where the last child computed, `cpu` or `cuda`; `None` before one has said so.
+    pub fn device(&self) -> Option<String> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has the child do one job and waits for its answer, at most so long. Starts a child if there is none; of
@@ -175,6 +202,11 @@ impl TorchProcess {
         request: impl Into<Frame<RequestBody>>,
         within: Duration,
     ) -> Result<Frame<ReplyBody>, TorchError> {
+        self.ask(request, within)?.wait()
+    }
+
+    /// The same without waiting: `within` counts from now.
+    pub fn ask(&self, request: impl Into<Frame<RequestBody>>, within: Duration) -> Result<Answer, TorchError> {
         let (answer, answered) = sync_channel(1);
         let call = Call {
             request: request.into(),
@@ -183,11 +215,7 @@ impl TorchProcess {
             answer,
         };
         self.events.send(Event::Call(call)).map_err(|_| TorchError::Stopping)?;
-        let frame = answered.recv().map_err(|_| TorchError::Stopping)??;
-        match frame.header {
-            ReplyBody::Failed { message } => Err(TorchError::Failed { message }),
-            ReplyBody::Pong | ReplyBody::Smoke => Ok(frame),
-        }
+        Ok(Answer { answered })
     }
 
     /// Has the child solve a system and checks the solution in plain Rust.
@@ -202,6 +230,17 @@ impl TorchProcess {
         match if whole { smoke_residual(&solution) } else { f64::NAN } {
             residual if residual < SMOKE_RESIDUAL => Ok(()),
             residual => Err(TorchError::Wrong { residual }),
+        }
+    }
+}
+
+impl Answer {
+    /// Waits for it.
+    pub fn wait(self) -> Result<Frame<ReplyBody>, TorchError> {
+        let frame = self.answered.recv().map_err(|_| TorchError::Stopping)??;
+        match frame.header {
+            ReplyBody::Failed { message } => Err(TorchError::Failed { message }),
+            ReplyBody::Pong | ReplyBody::Smoke | ReplyBody::Fit { .. } => Ok(frame),
         }
     }
 }

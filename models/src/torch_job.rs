@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What both sides must agree on. It grows with every change of a type in this module.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The child's first words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,14 @@ pub enum RequestBody {
         /// Unknowns.
         size: u32,
     },
+    /// To fit windows of one length, the frame's only slice: one window after the other, without gaps. See
+    /// [`device_fit`](crate::device_fit).
+    Fit {
+        /// How many windows.
+        channels: u32,
+        /// As in [`FitSpec`](crate::FitSpec).
+        max_lookback: u32,
+    },
 }
 
 /// The answer to the request of the same number.
@@ -83,11 +91,28 @@ pub enum ReplyBody {
     Pong,
     /// The smoke system's solution, as the frame's only slice.
     Smoke,
+    /// What was found for each window, in their order; `None` where the device is not sure. The frame's slices: for
+    /// each that was found centre, intercept, variance and BIC; and the coefficients of all, one after the other.
+    Fit {
+        /// The whole numbers of it.
+        found: Vec<Option<Found>>,
+    },
     /// The job broke, the child did not.
     Failed {
         /// What libtorch or a panic said.
         message: String,
     },
+}
+
+/// The whole numbers of one window's auto-regression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Differences until KPSS passes.
+    pub num_diff: u8,
+    /// The order with the least BIC: so many coefficients.
+    pub order: u32,
+    /// The stationary values are measured in this power of two.
+    pub exponent: i32,
 }
 
 /// A linear system `A x = b` that is well-conditioned at every size: `A[i][j] = 1 / (1 + |i - j|)`, on the diagonal

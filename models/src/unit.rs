@@ -22,6 +22,11 @@ impl Unit {
         Self { exponent }
     }
 
+    /// This power of two.
+    pub(crate) fn power_of_two(exponent: i32) -> Self {
+        Self { exponent }
+    }
+
     /// Takes the unit off.
     pub(crate) fn strip(self, value: f64) -> f64 {
         times_power_of_two(value, -self.exponent)

@@ -194,6 +194,9 @@ pub(super) struct ServiceFamilies {
     pub(super) torch_up: IntGauge,
     pub(super) torch_restarts: IntCounter,
     pub(super) torch_info: IntGaugeVec,
+    pub(super) torch_fits: IntCounter,
+    pub(super) torch_fits_unsure: IntCounter,
+    pub(super) torch_fit_failures: IntCounter,
     pub(super) reload_successful: IntGauge,
     pub(super) reload_success_time: Gauge,
     pub(super) held_back: IntCounter,
@@ -223,6 +226,15 @@ impl ServiceFamilies {
                 "forecastd_torch_info",
                 "The libtorch that the child runs on, and its device.",
                 &["version", "device"],
+            ),
+            torch_fits: to.counter("forecastd_torch_fits_total", "Channels that the libtorch child fitted."),
+            torch_fits_unsure: to.counter(
+                "forecastd_torch_fits_unsure_total",
+                "Channels that the libtorch child was not sure of, and the CPU fitted.",
+            ),
+            torch_fit_failures: to.counter(
+                "forecastd_torch_fit_failures_total",
+                "Batches that the libtorch child failed to fit, and the CPU fitted.",
             ),
             reload_successful: to.gauge(
                 "forecastd_config_last_reload_successful",

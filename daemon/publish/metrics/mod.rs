@@ -23,7 +23,7 @@ use crate::message::fit_job::FitReport;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::Listing;
 use crate::message::snapshot::Snapshot;
-use crate::message::torch_status::TorchStatus;
+use crate::message::torch_status::{TorchFits, TorchStatus};
 
 /// The service's counters and gauges, handed to whoever has something to tell.
 ///
@@ -258,6 +258,14 @@ impl Metrics {
         if let (Some(version), Some(device)) = (&status.version, &status.device) {
             service.torch_info.with_label_values(&[version, device]).set(1);
         }
+    }
+
+    /// The libtorch child was asked for fits.
+    pub fn torch_fits(&self, fits: TorchFits) {
+        let service = &self.service;
+        service.torch_fits.inc_by(fits.fitted);
+        service.torch_fits_unsure.inc_by(fits.unsure);
+        service.torch_fit_failures.inc_by(fits.failed);
     }
 
     /// The configuration was read again; `ok`: it is valid and in force.

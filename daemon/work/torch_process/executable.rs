@@ -41,11 +41,14 @@ fn find(configured: Option<&Path>) -> Result<PathBuf, TorchError> {
 
 #[cfg(test)]
 mod tests {
+    use forecastd_config::TorchFit;
+
     use super::*;
 
     fn torch(start: TorchStart, executable: &str) -> Torch {
         let executable = Some(executable.into());
-        Torch { start, executable }
+        let fit = TorchFit::Never;
+        Torch { start, executable, fit }
     }
 
     #[test]

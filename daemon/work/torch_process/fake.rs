@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, exit};
 use std::{env, process, thread};
 
-use forecastd_config::{Torch, TorchStart};
+use forecastd_config::{Torch, TorchFit, TorchStart};
+use forecastd_models::device_fit::DeviceBatch;
 use forecastd_models::frame::{Frame, PREFIX, body_length, slice_of};
 use forecastd_models::torch_job::{
     Hello, PROTOCOL, Reply, ReplyBody, Request, RequestBody, TorchDevice, smoke_residual, smoke_system,
@@ -76,9 +77,9 @@ fn serve(manner: &str) -> io::Result<()> {
                     body: ReplyBody::Pong,
                 },
             )?,
-            (RequestBody::Smoke { .. }, "sit on jobs") => {}
-            (RequestBody::Smoke { .. }, "crash in a job") => process::abort(),
-            (RequestBody::Smoke { .. }, "fail") => {
+            (_, "sit on jobs") => {}
+            (_, "crash in a job") => process::abort(),
+            (_, "fail") => {
                 let message = "out of memory".to_owned();
                 say(
                     &mut socket,
@@ -90,6 +91,7 @@ fn serve(manner: &str) -> io::Result<()> {
             }
             (RequestBody::Smoke { size }, "answer another question") => solve(&mut socket, id + 100, size, 0.0)?,
             (RequestBody::Smoke { size }, "miscalculate") => solve(&mut socket, id, size, 1e-6)?,
+            (RequestBody::Fit { .. }, _) => lie(&mut socket, id)?,
             (RequestBody::Smoke { size }, _) => solve(&mut socket, id, size, 0.0)?,
         }
     }
@@ -124,6 +126,13 @@ fn solve(socket: &mut UnixStream, id: u64, size: u32, wrong_by: f64) -> io::Resu
     socket.write_all(&Frame { header, slices }.encode().map_err(io::Error::other)?)
 }
 
+/// Answers for no window at all.
+fn lie(socket: &mut UnixStream, id: u64) -> io::Result<()> {
+    let Frame { header: body, slices } = DeviceBatch::reply(&[]);
+    let header = Reply { id, body };
+    socket.write_all(&Frame { header, slices }.encode().map_err(io::Error::other)?)
+}
+
 fn say<T: Serialize>(socket: &mut UnixStream, header: T) -> io::Result<()> {
     socket.write_all(&Frame::from(header).encode().map_err(io::Error::other)?)
 }
@@ -146,5 +155,6 @@ pub(super) fn real() -> Option<Torch> {
     Some(Torch {
         start,
         executable: Some(executable),
+        fit: TorchFit::Never,
     })
 }

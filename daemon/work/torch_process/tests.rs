@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use forecastd_models::frame::MAX_BODY;
 
+use forecastd_config::TorchFit;
+
 use super::*;
 
 /// Longer than anything here takes; only a test that fails waits for it.
@@ -32,6 +34,11 @@ fn start(manner: &'static str, always: bool, pace: Pace) -> (TorchProcess, Recei
     let launch = Box::new(move || fake::command(manner));
     let torch = TorchProcess::supervise(launch, always, pace, move |status| drop(report.send(status)));
     (torch.expect("a thread"), statuses)
+}
+
+/// A fake child that starts with the first job, for the rooms that ask one.
+pub(in crate::work) fn fake_child(manner: &'static str) -> TorchProcess {
+    start(manner, false, quick()).0
 }
 
 fn until(statuses: &Receiver<TorchStatus>, wanted: impl Fn(&TorchStatus) -> bool) -> TorchStatus {
@@ -83,7 +90,7 @@ fn a_call_learns_how_its_child_came_to_its_end() {
         ),
         (
             "speak another protocol",
-            "there is no child, the last one speaks protocol 2, the daemon 1",
+            "there is no child, the last one speaks protocol 3, the daemon 2",
         ),
         (
             "babble",
@@ -214,6 +221,7 @@ fn an_absent_executable_is_said_once_and_answered_at_once() {
     let torch = Torch {
         start: TorchStart::OnDemand,
         executable: Some("/nowhere/forecastd-torch".into()),
+        fit: TorchFit::Never,
     };
     let torch = TorchProcess::start(&torch, NonZeroUsize::MIN, move |status| drop(report.send(status)));
     let torch = torch.expect("a thread");

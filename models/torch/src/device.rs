@@ -2,7 +2,7 @@
 //!
 //! The executable is linked against the CPU libraries alone, so that one build serves every machine. CUDA is a
 //! matter of what lies beside `libtorch_cpu.so` when it runs: with `libtorch_cuda.so` there, libtorch registers its
-//! CUDA back-end as that file is loaded. All `unsafe` of this crate is here: loading libraries and asking three plain
+//! CUDA back-end as that file is loaded. All `unsafe` of this crate is here: loading libraries and asking four plain
 //! C functions.
 
 use std::ffi::{CStr, c_char, c_int};
@@ -10,34 +10,48 @@ use std::path::{Path, PathBuf};
 
 use forecastd_models::torch_job::TorchDevice;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, Tensor};
 
 /// Room for the name of a GPU; the driver cuts it off there.
 const NAME_BYTES: usize = 256;
+
+/// What a job may plan to use on the CPU: enough for its kernels, and little beside a daemon.
+const CPU_MEMORY: usize = 512 << 20;
 
 /// Where this process computes, as libtorch is told and as the daemon is told.
 #[derive(Clone, Debug)]
 pub struct Placement {
     /// For tensors.
     pub device: Device,
-    /// For people and for sizing batches.
+    /// For people.
     pub described: TorchDevice,
+    /// Bytes that a job may plan to use at once.
+    pub memory: usize,
 }
 
 /// The first GPU if libtorch can use one, else the CPU. Must come before the first tensor: libtorch looks for its
 /// CUDA back-end once, and remembers that there was none.
 pub fn find() -> Placement {
     match load_cuda().and_then(|()| first_gpu()) {
-        Ok(described) => Placement {
+        Ok((described, free)) => Placement {
             device: Device::Cuda(0),
             described,
+            memory: free / 2, // others may want some, and what libtorch keeps is in pieces
         },
         Err(reason) => {
             eprintln!("computing on the CPU: {reason}");
-            Placement {
-                device: Device::Cpu,
-                described: TorchDevice::Cpu,
-            }
+            Placement::on_cpu()
+        }
+    }
+}
+
+impl Placement {
+    /// On the CPU, whatever else there is.
+    pub fn on_cpu() -> Self {
+        Self {
+            device: Device::Cpu,
+            described: TorchDevice::Cpu,
+            memory: CPU_MEMORY,
         }
     }
 }
@@ -84,36 +98,47 @@ fn beside_libtorch(maps: &str) -> Option<PathBuf> {
     Some(path.with_file_name("libtorch_cuda.so"))
 }
 
-fn first_gpu() -> Result<TorchDevice, String> {
+/// What it is, and how many bytes of it are free.
+fn first_gpu() -> Result<(TorchDevice, usize), String> {
     if !Cuda::is_available() {
         return Err("libtorch_cuda.so is loaded, but finds no GPU that it can use".to_owned());
     }
-    describe_gpu().map_err(|error| format!("the CUDA driver does not describe its GPU: {error}"))
+    // The first tensor makes the context that the driver is asked about.
+    let context = Tensor::f_zeros([1], (Kind::Double, Device::Cuda(0))).map_err(|error| error.to_string())?;
+    let found = describe_gpu().map_err(|error| format!("the CUDA driver does not describe its GPU: {error}"));
+    drop(context);
+    found
 }
 
-/// Name and memory of the first GPU, from the driver: `tch` has no call for them.
+/// Name and memory of the first GPU, and how much of it is free, from the driver: `tch` has no call for them. Free
+/// memory is asked for once, before there is a job: later it does not count what libtorch keeps for its next tensors.
 #[expect(
     unsafe_code,
     reason = "calls C functions of the CUDA driver, whose ABI is fixed by its _v2 names"
 )]
-fn describe_gpu() -> Result<TorchDevice, libloading::Error> {
+fn describe_gpu() -> Result<(TorchDevice, usize), libloading::Error> {
     let mut name: [c_char; NAME_BYTES] = [0; NAME_BYTES];
-    let mut memory = 0_usize;
-    // SAFETY: signatures as in cuda.h: `CUresult cuDeviceGetName(char *, int, CUdevice)` and
-    // `CUresult cuDeviceTotalMem_v2(size_t *, CUdevice)`, CUresult an enum, CUdevice an int. libtorch has initialised
-    // the driver. The name's last byte is never given away, so it stays terminated.
+    let (mut memory, mut free, mut seen) = (0_usize, 0_usize, 0_usize);
+    // SAFETY: signatures as in cuda.h: `CUresult cuDeviceGetName(char *, int, CUdevice)`,
+    // `CUresult cuDeviceTotalMem_v2(size_t *, CUdevice)` and `CUresult cuMemGetInfo_v2(size_t *, size_t *)`, CUresult
+    // an enum, CUdevice an int. libtorch has initialised the driver and made its context this thread's; without one
+    // the last call fails and leaves the zeros. The name's last byte is never given away, so it stays terminated.
     unsafe {
         let driver = Library::open(Some("libcuda.so.1"), RTLD_NOW)?;
         let get_name: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
             driver.get(b"cuDeviceGetName\0")?;
         let total_memory: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut usize, c_int) -> c_int> =
             driver.get(b"cuDeviceTotalMem_v2\0")?;
+        let free_memory: libloading::os::unix::Symbol<unsafe extern "C" fn(*mut usize, *mut usize) -> c_int> =
+            driver.get(b"cuMemGetInfo_v2\0")?;
         get_name(name.as_mut_ptr(), NAME_BYTES as c_int - 1, 0);
         total_memory(&raw mut memory, 0);
-        Ok(TorchDevice::Cuda {
+        free_memory(&raw mut free, &raw mut seen);
+        let described = TorchDevice::Cuda {
             name: CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned(),
             memory: memory as u64,
-        })
+        };
+        Ok((described, free))
     }
 }
 

@@ -3,33 +3,50 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use forecastd_models::device_fit::DeviceBatch;
 use forecastd_models::frame::{Frame, slice_of};
 use forecastd_models::torch_job::{Reply, ReplyBody, Request, RequestBody, smoke_system};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::device::Placement;
+use crate::fit::fit;
 
 /// Unknowns of the largest smoke system: half a gigabyte of matrix.
 const MAX_SMOKE: u32 = 8_192;
 
 /// Does what is asked, and answers whatever happens.
-pub fn run(request: Frame<Request>, device: Device) -> Frame<Reply> {
-    let id = request.header.id;
+pub fn run(request: Frame<Request>, placement: &Placement) -> Frame<Reply> {
+    let Frame { header, slices } = request;
+    let Request { id, body } = header;
     // A job shares nothing with the next one, so whatever a panic leaves half-done is gone with it.
-    let outcome = catch_unwind(AssertUnwindSafe(|| answer(&request.header.body, device)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| answer(&body, &slices, placement)));
     let Frame { header: body, slices } = match outcome {
         Ok(Ok(frame)) => frame,
-        Ok(Err(error)) => failed(error.to_string()),
+        Ok(Err(error)) => failed(first_line(&error)),
         Err(panic) => failed(format!("panicked: {}", panic_message(&*panic))),
     };
     let header = Reply { id, body };
     Frame { header, slices }
 }
 
-fn answer(body: &RequestBody, device: Device) -> Result<Frame<ReplyBody>, TchError> {
+/// The answer to a request, but for its number.
+pub fn answer(body: &RequestBody, slices: &[Vec<u8>], placement: &Placement) -> Result<Frame<ReplyBody>, TchError> {
     match *body {
         RequestBody::Ping => Ok(ReplyBody::Pong.into()),
-        RequestBody::Smoke { size } if size <= MAX_SMOKE => smoke(size as usize, device),
+        RequestBody::Smoke { size } if size <= MAX_SMOKE => smoke(size as usize, placement.device),
         RequestBody::Smoke { size } => Ok(failed(format!("{size} unknowns; at most {MAX_SMOKE} are solved"))),
+        RequestBody::Fit { channels, max_lookback } => match DeviceBatch::of_request(channels, max_lookback, slices) {
+            Ok((batch, samples)) => fit_batch(&batch, samples, placement),
+            Err(nonsense) => Ok(failed(nonsense.to_string())),
+        },
     }
+}
+
+fn fit_batch(batch: &DeviceBatch, samples: &[u8], placement: &Placement) -> Result<Frame<ReplyBody>, TchError> {
+    let shape = [batch.channels as i64, batch.length as i64];
+    // The frame's bytes are little-endian numbers, as are those of every machine that libtorch is built for.
+    let samples = Tensor::f_from_data_size(samples, &shape, Kind::Double)?.f_to_device(placement.device)?;
+    Ok(DeviceBatch::reply(&fit(&samples, batch, placement.memory)?))
 }
 
 /// A reply that says what broke.
@@ -54,6 +71,12 @@ fn tensor(values: &[f64], shape: &[i64], device: Device) -> Result<Tensor, TchEr
     Tensor::f_from_slice(values)?.f_view(shape)?.f_to_device(device)
 }
 
+/// What libtorch says, without its stack.
+fn first_line(error: &TchError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
@@ -69,7 +92,7 @@ mod tests {
 
     fn run_smoke(size: u32) -> Frame<Reply> {
         let body = RequestBody::Smoke { size };
-        run(Request { id: 3, body }.into(), Device::Cpu)
+        run(Request { id: 3, body }.into(), &Placement::on_cpu())
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! The daemon never links this crate; it starts the executable and speaks the frames of `forecastd_models`. Nothing
 //! here outlives a reply: a child may be killed at any instant and another one started in its place.
 
+pub mod bench;
 pub mod device;
+pub mod fit;
 pub mod job;
 pub mod serve;
 pub mod wire;

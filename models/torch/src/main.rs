@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use forecastd_torch::{device, serve};
+use forecastd_models::device_fit::DeviceBatch;
+use forecastd_torch::{bench, device, serve};
 
 const USAGE: &str = "\
 The libtorch side of forecastd. The daemon starts it; by hand:
 
 forecastd-torch --probe      print the device and the libtorch version as one line of JSON
 forecastd-torch --version    print the version of this executable
-forecastd-torch --threads N  the CPU threads that libtorch may use; with --probe or a daemon's socket";
+forecastd-torch --threads N  the CPU threads that libtorch may use; with any of these or a daemon's socket
+forecastd-torch --bench-fit CHANNELS T P
+                             measure fits of so many channels of T samples, looking back P";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -18,6 +21,7 @@ struct Arguments {
     probe: bool,
     version: bool,
     threads: Option<i32>,
+    bench: Option<DeviceBatch>,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,9 @@ fn run() -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&serve::hello(&placement))?);
         return Ok(());
     }
+    if let Some(batch) = arguments.bench {
+        return bench::run(&placement, &batch);
+    }
     let socket = serve::inherited_socket().context("standard input is no socket of forecastd's; try --probe")?;
     Ok(serve::run(socket, &placement)?)
 }
@@ -56,6 +63,17 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
         match word.as_str() {
             "--probe" => arguments.probe = true,
             "--version" => arguments.version = true,
+            "--bench-fit" => {
+                let mut size = || words.next()?.parse().ok().filter(|size: &usize| *size > 0);
+                let batch = size().zip(size()).zip(size());
+                let ((channels, length), max_lookback) =
+                    batch.context("--bench-fit takes channels, samples of each and the look-back")?;
+                arguments.bench = Some(DeviceBatch {
+                    channels,
+                    length,
+                    max_lookback,
+                });
+            }
             "--threads" => {
                 let count = words.next().and_then(|count| count.parse().ok());
                 arguments.threads = Some(

@@ -11,9 +11,8 @@ use std::time::Duration;
 use std::{io, process, thread};
 
 use forecastd_models::frame::Frame;
-use forecastd_models::torch_job::{Hello, PROTOCOL, Reply, Request, RequestBody};
+use forecastd_models::torch_job::{Hello, PROTOCOL, Reply, ReplyBody, Request, RequestBody};
 use serde::Serialize;
-use tch::Device;
 
 use crate::device::{self, Placement};
 use crate::job;
@@ -34,7 +33,7 @@ pub fn run(socket: UnixStream, placement: &Placement) -> Result<(), WireError> {
     thread::Builder::new()
         .name("socket".to_owned())
         .spawn(move || listen(socket, &ear, give))?;
-    work(&jobs, &mouth, placement.device)
+    work(&jobs, &mouth, placement)
 }
 
 /// Who this is.
@@ -48,9 +47,9 @@ pub fn hello(placement: &Placement) -> Hello {
 }
 
 /// Runs jobs until the listener goes away.
-fn work(jobs: &Receiver<Frame<Request>>, mouth: &Mouth, device: Device) -> Result<(), WireError> {
+fn work(jobs: &Receiver<Frame<Request>>, mouth: &Mouth, placement: &Placement) -> Result<(), WireError> {
     jobs.iter()
-        .try_for_each(|request| say(mouth, &job::run(request, device)))
+        .try_for_each(|request| say(mouth, &job::run(request, placement)))
 }
 
 /// Reads until the daemon is gone, then sees to it that this process goes too.
@@ -68,7 +67,9 @@ fn listen(mut socket: UnixStream, mouth: &Mouth, jobs: SyncSender<Frame<Request>
 fn hand_out(socket: &mut UnixStream, mouth: &Mouth, jobs: &SyncSender<Frame<Request>>) -> Result<(), WireError> {
     while let Some(request) = wire::read::<Request>(socket)? {
         if request.header.body == RequestBody::Ping {
-            say(mouth, &job::run(request, Device::Cpu))?;
+            let id = request.header.id;
+            let body = ReplyBody::Pong;
+            say(mouth, &Frame::from(Reply { id, body }))?;
         } else if let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) = jobs.try_send(request) {
             let Frame { header: body, slices } = job::failed("busy with another job".to_owned());
             let header = Reply {
