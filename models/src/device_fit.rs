@@ -125,6 +125,7 @@ impl<'a> DeviceWindow<'a> {
             bic: found.bic,
             rows: values - max_order,
             max_order,
+            residual_share: None, // asked for by windows that move, which stay here
         };
         self.window.conclude(Estimate::auto_ar(form, solution), spec)
     }
