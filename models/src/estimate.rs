@@ -5,6 +5,7 @@
 use std::num::NonZeroUsize;
 
 use crate::auto_ar::Fallback;
+use crate::dot::extremes;
 use crate::forecast_map::ForecastMap;
 use crate::solution::ArSolution;
 use crate::stationary::Form;
@@ -132,9 +133,10 @@ impl Outlook {
 
 impl Extent {
     pub(crate) fn of(samples: &[f64]) -> Self {
+        let (lowest, highest) = extremes(samples);
         Self {
-            lowest: samples.iter().copied().fold(f64::INFINITY, f64::min),
-            highest: samples.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            lowest,
+            highest,
             count: samples.len(),
         }
     }

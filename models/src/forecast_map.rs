@@ -29,15 +29,18 @@ impl ForecastMap {
         let lookback = a.len();
         let mut weights = Vec::with_capacity(lookback * horizon.get());
         let mut psi = vec![1.0];
-        weights.extend_from_slice(&a);
+        let mut row = a.clone();
+        weights.extend_from_slice(&row);
         while psi.len() < horizon.get() {
-            let last = weights.len() - lookback;
-            let newest = weights.get(last).copied().unwrap_or(0.0);
+            let newest = row.first().copied().unwrap_or(0.0);
             psi.push(newest);
-            for (j, a) in a.iter().enumerate() {
-                let shifted = if j + 1 < lookback { weights[last + j + 1] } else { 0.0 };
-                weights.push(shifted + newest * a);
-            }
+            row.push(0.0);
+            row = row[1..]
+                .iter()
+                .zip(&a)
+                .map(|(shifted, a)| shifted + newest * a)
+                .collect();
+            weights.extend_from_slice(&row);
         }
         Self { lookback, weights, psi }
     }

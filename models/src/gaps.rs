@@ -20,24 +20,37 @@ impl GapPolicy {
     ///
     /// Equal neighbours give exactly their value, so that a constant series stays one.
     pub fn fill(self, values: &mut [f64]) -> usize {
-        if self == Self::Error {
+        // Without a way out in the middle, which would be a look at each value by itself.
+        let gaps = values.iter().fold(false, |gaps, value| gaps | value.is_nan());
+        if self == Self::Error || !gaps {
             return 0;
         }
-        let samples: Vec<usize> = (0..values.len()).filter(|t| !values[*t].is_nan()).collect();
         let mut filled = 0;
-        for neighbours in samples.windows(2) {
-            let (before, after) = (neighbours[0], neighbours[1]);
-            let rise = match self {
-                Self::Interpolate => values[after] - values[before],
-                Self::Hold | Self::Error => 0.0,
-            };
-            let steps = (after - before) as f64;
-            for t in before + 1..after {
-                values[t] = values[before] + rise * ((t - before) as f64 / steps);
-                filled += 1;
+        let mut before = 0;
+        for after in 0..values.len() {
+            if values[after].is_nan() {
+                continue;
             }
+            if after - before > 1 && !values[before].is_nan() {
+                filled += self.bridge(&mut values[before..=after]);
+            }
+            before = after;
         }
         filled
+    }
+
+    /// Fills all between the ends; says how many that were.
+    fn bridge(self, values: &mut [f64]) -> usize {
+        let steps = values.len() - 1;
+        let (first, last) = (values[0], values[steps]);
+        let rise = match self {
+            Self::Interpolate => last - first,
+            Self::Hold | Self::Error => 0.0,
+        };
+        for (step, value) in values.iter_mut().enumerate().take(steps).skip(1) {
+            *value = first + rise * (step as f64 / steps as f64);
+        }
+        steps - 1
     }
 }
 

@@ -4,7 +4,9 @@
 //! unit root* (1992); number of lags after Hobijn, Franses and Ooms (1998). Numbers agree with
 //! `statsmodels.tsa.stattools.kpss(x, regression="ct", nlags="auto")`.
 
-use crate::dot::dot;
+use crate::dot::{dot, sum, sum_of};
+use crate::lag_products::add_products;
+use crate::simd::{self, Kernel};
 use crate::unit::Unit;
 
 /// Below this statistic the trend-stationary hypothesis stands at the 5 % level (table 1 of the paper).
@@ -34,55 +36,89 @@ impl Kpss {
 /// The statistic does not change with the unit or with an offset. A constant series, an exact straight line, one
 /// with a value that is not finite, or one of fewer than three samples has the statistic NaN and passes.
 pub fn kpss_trend(x: &[f64]) -> Kpss {
-    let Some(residuals) = detrended(x) else {
-        return Kpss {
-            statistic: f64::NAN,
-            lags: 0,
+    simd::run(TrendTest { x })
+}
+
+struct TrendTest<'a> {
+    x: &'a [f64],
+}
+
+impl Kernel for TrendTest<'_> {
+    type Output = Kpss;
+
+    #[inline(always)]
+    fn run<const LANES: usize>(self) -> Kpss {
+        let Some(residuals) = detrended(self.x) else {
+            return Kpss {
+                statistic: f64::NAN,
+                lags: 0,
+            };
         };
-    };
-    let n = residuals.len() as f64;
-    let product = |lag: usize| dot(&residuals[lag..], &residuals[..residuals.len() - lag]);
-    let lags = (automatic_lags(residuals.len(), product) as usize).min(residuals.len() - 1);
-    let partial_sums = partial_sums(&residuals);
-    let spread = dot(&partial_sums, &partial_sums) / (n * n);
-    Kpss {
-        statistic: spread / long_run_variance(&partial_sums, lags),
-        lags,
+        let products = products(&residuals, lags_looked_at(residuals.len()));
+        let lags = automatic_lags(residuals.len(), |lag| products[lag]) as usize;
+        let lags = lags.min(residuals.len() - 1);
+        let n = residuals.len() as f64;
+        let partial_sums = partial_sums(&residuals);
+        let spread = dot(&partial_sums, &partial_sums) / (n * n);
+        Kpss {
+            statistic: spread / long_run_variance(&partial_sums, lags),
+            lags,
+        }
     }
 }
 
 /// What least squares leaves around a line; `None` where that is nothing but rounding.
+#[inline(always)]
 pub(crate) fn detrended(x: &[f64]) -> Option<Vec<f64>> {
-    if x.len() < 3 || x.iter().any(|value| !value.is_finite()) {
+    if x.len() < 3 || !x.iter().fold(true, |finite, value| finite & value.is_finite()) {
         return None;
     }
     let unit = Unit::of(x);
     let mut residuals: Vec<f64> = x.iter().map(|value| unit.strip(*value)).collect();
+    let times = times(x.len());
     // The second round removes what an offset much larger than the movement has left of itself in the first.
     for _ in 0..2 {
-        remove_line(&mut residuals);
+        remove_line(&mut residuals, &times);
     }
     let rms = (dot(&residuals, &residuals) / residuals.len() as f64).sqrt();
     (rms > ROUNDINGS * f64::EPSILON).then_some(residuals)
 }
 
-fn remove_line(x: &mut [f64]) {
-    let (mean, slope) = line(x);
-    let middle = (x.len() as f64 - 1.0) / 2.0;
-    for (value, t) in x.iter_mut().zip(0..) {
+/// So many steps of time, their middle at zero.
+#[inline(always)]
+pub(crate) fn times(n: usize) -> Vec<f64> {
+    let middle = (n as f64 - 1.0) / 2.0;
+    (0..n as u32).map(|t| f64::from(t) - middle).collect()
+}
+
+#[inline(always)]
+fn remove_line(x: &mut [f64], times: &[f64]) {
+    let (mean, slope) = line(x, times);
+    for (value, time) in x.iter_mut().zip(times) {
         // The mean first: an offset then costs no digits of the slope's part.
-        *value = *value - mean - slope * (f64::from(t) - middle);
+        *value = *value - mean - slope * time;
     }
 }
 
 /// The line of least squares: its value in the middle, and its slope.
-pub(crate) fn line(x: &[f64]) -> (f64, f64) {
+#[inline(always)]
+pub(crate) fn line(x: &[f64], times: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    let middle = (n - 1.0) / 2.0;
-    let moments = x.iter().zip(0..);
-    let moment: f64 = moments.map(|(x, t)| (x - mean) * (f64::from(t) - middle)).sum();
+    let mean = sum(x) / n;
+    let moment = sum_of(x, times, |x, time| (x - mean) * time);
     (mean, moment / (n * (n * n - 1.0) / 12.0))
+}
+
+/// Sums of products of residuals with themselves, at lag 0 to the longest.
+#[inline(always)]
+fn products(residuals: &[f64], longest: usize) -> Vec<f64> {
+    let mut products = vec![0.0; longest + 1];
+    add_products(&mut products, residuals, longest..residuals.len(), 1.0);
+    for (lag, product) in products.iter_mut().enumerate() {
+        // The rows that have this lag, and lack the longest.
+        *product += dot(&residuals[lag..longest], residuals);
+    }
+    products
 }
 
 /// Lags of the autocovariances from which [`automatic_lags`] tells how many the long-run variance needs.
@@ -106,13 +142,22 @@ pub(crate) fn automatic_lags(length: usize, product: impl Fn(usize) -> f64) -> f
 }
 
 /// `0, e1, e1 + e2, …`: one more than there are residuals.
+///
+/// By chunks of which each has sums of its own: only the sum of a whole chunk waits for those before.
+#[inline(always)]
 fn partial_sums(residuals: &[f64]) -> Vec<f64> {
-    let mut sum = 0.0;
-    let sums = residuals.iter().map(|residual| {
-        sum += residual;
-        sum
-    });
-    std::iter::once(0.0).chain(sums).collect()
+    let mut sums = Vec::with_capacity(residuals.len() + 1);
+    let mut before = 0.0;
+    sums.push(before);
+    for chunk in residuals.chunks(8) {
+        let mut within = 0.0;
+        sums.extend(chunk.iter().map(|residual| {
+            within += residual;
+            before + within
+        }));
+        before += within;
+    }
+    sums
 }
 
 /// The Bartlett-weighted long-run variance `(γ0 + 2 Σ_{k≤l} (1 − k/(l+1)) γk)`, `γk = Σ e[t]·e[t−k] / n`, in O(n).
@@ -120,19 +165,24 @@ fn partial_sums(residuals: &[f64]) -> Vec<f64> {
 /// Two residuals that are `k ≤ l` apart lie together in `l + 1 − k` of all windows of `l + 1` neighbours, counting
 /// the windows that hang over the ends. So the weighted sum equals the sum of squares of all these window sums,
 /// divided by `n (l + 1)`: one subtraction of partial sums a window, and never negative.
+#[inline(always)]
 fn long_run_variance(partial_sums: &[f64], lags: usize) -> f64 {
     let n = partial_sums.len() - 1;
     let window = lags + 1;
-    let squares: f64 = (1..n + window)
-        .map(|end| partial_sums[end.min(n)] - partial_sums[end.saturating_sub(window)])
-        .map(|sum| sum * sum)
-        .sum();
-    squares / (n as f64 * window as f64)
+    let over_the_start = dot(&partial_sums[..window], &partial_sums[..window]);
+    let within = sum_of(&partial_sums[window..], partial_sums, |end, start| {
+        (end - start).powi(2)
+    });
+    let over_the_end = partial_sums[n - lags..n]
+        .iter()
+        .map(|sum| (partial_sums[n] - sum).powi(2));
+    (over_the_start + within + over_the_end.sum::<f64>()) / (n as f64 * window as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Width;
 
     fn wave(n: usize) -> Vec<f64> {
         (0..n)
@@ -152,6 +202,16 @@ mod tests {
                 (fast - literal).abs() <= 1e-12 * product(0),
                 "{n} {lags}: {fast} {literal}"
             );
+        }
+    }
+
+    #[test]
+    fn the_statistic_has_the_same_bits_at_every_width() {
+        for n in [3, 17, 500, 2_000] {
+            let x = wave(n);
+            for width in Width::all() {
+                assert_eq!(width.run(TrendTest { x: &x }), kpss_trend(&x), "{n} {width:?}");
+            }
         }
     }
 

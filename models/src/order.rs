@@ -114,10 +114,14 @@ impl OrderPath {
 
     /// The order with the least BIC; of equals the lowest.
     pub fn best(&self) -> usize {
-        (1..=self.highest()).fold(
-            0,
-            |best, order| if self.bic(order) < self.bic(best) { order } else { best },
-        )
+        let mut best = (0, self.bic(0));
+        for order in 1..=self.highest() {
+            let bic = self.bic(order);
+            if bic < best.1 {
+                best = (order, bic);
+            }
+        }
+        best.0
     }
 }
 

@@ -14,7 +14,7 @@
 //! every `c` by `r[1]`: `Σc² − 2·r[1]·Σc + n·r[1]²`, and so on.
 
 use crate::dot::dot;
-use crate::kpss::{CRITICAL_5_PERCENT, Kpss, automatic_lags, detrended, lags_looked_at, line};
+use crate::kpss::{CRITICAL_5_PERCENT, Kpss, automatic_lags, detrended, lags_looked_at, line, times};
 use crate::lag_products::add_products;
 
 /// What is left of larger sums is trusted down to this share of them.
@@ -70,7 +70,7 @@ impl RollingKpss {
             return None;
         }
         let highest_lag = (needed + needed / 2 + SPARE_LAGS).min(n / 4);
-        let (middle, slope) = line(x);
+        let (middle, slope) = line(x, &times(n));
         let start = middle - slope * (x.len() as f64 - 1.0) / 2.0;
         let line = AnchorLine { start, slope };
 

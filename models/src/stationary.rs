@@ -1,5 +1,6 @@
 //! The stationary form of a window: differenced until KPSS passes, centred, scaled. What the regression is about.
 
+use crate::dot::{sum, sum_of};
 use crate::kpss::kpss_trend;
 use crate::lag_products::LagProducts;
 use crate::solution::ArSolution;
@@ -96,8 +97,8 @@ pub(crate) fn differences(y: &[f64]) -> Vec<f64> {
 /// In two rounds: the second removes the rounding that a large offset leaves in the first.
 fn mean(y: &[f64]) -> f64 {
     let n = y.len() as f64;
-    let rough = y.iter().sum::<f64>() / n;
-    rough + y.iter().map(|y| y - rough).sum::<f64>() / n
+    let rough = sum(y) / n;
+    rough + sum_of(y, y, |y, _| y - rough) / n
 }
 
 #[cfg(test)]
