@@ -267,12 +267,9 @@ mod tests {
     }
 
     fn lower(size: usize, entry: impl Fn(usize, usize) -> f64) -> Triangle {
-        let mut triangle = Triangle::zeros(size);
-        for i in 0..size {
-            let row: Vec<f64> = (0..=i).map(|j| entry(i, j)).collect();
-            triangle.set_row(i, &row);
-        }
-        triangle
+        Triangle::from_rows(size, |i, row| {
+            row.iter_mut().zip(0..).for_each(|(place, j)| *place = entry(i, j))
+        })
     }
 
     /// `L·Lᵀ`.
@@ -366,10 +363,8 @@ mod tests {
     #[test]
     fn a_pivot_that_is_not_a_number_ends_the_factor() {
         for (i, j) in [(4, 2), (4, 4), (12, 3), (12, 10)] {
-            let mut matrix = product(&known_factor(20));
-            let mut row: Vec<f64> = (0..=i).map(|j| matrix.entry(i, j)).collect();
-            row[j] = f64::NAN;
-            matrix.set_row(i, &row);
+            let sound = product(&known_factor(20));
+            let matrix = lower(20, |k, l| if (k, l) == (i, j) { f64::NAN } else { sound.entry(k, l) });
             let found = Cholesky::new(matrix, 0.0);
             assert_eq!(found.size(), i);
             assert!(

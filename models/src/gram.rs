@@ -103,16 +103,15 @@ pub struct NormalEquations {
 
 fn lag_products(energy: f64, target: &[f64], entering: &[f64], leaving: &[f64]) -> Triangle {
     let order = target.len();
-    let mut lags = Triangle::zeros(order);
     // A row begins one place before the row above, so that the entries of a diagonal follow one another in one place.
     let mut diagonals = vec![0.0; order];
-    for i in 0..order {
-        let row = &mut diagonals[order - 1 - i..];
-        row[0] = if i == 0 { energy } else { target[i - 1] };
-        for ((product, entering_j), leaving_j) in row.iter_mut().zip(entering).zip(leaving) {
-            *product += entering[i] * entering_j - leaving[i] * leaving_j;
+    Triangle::from_rows(order, |i, row| {
+        let diagonals = &mut diagonals[order - 1 - i..];
+        diagonals[0] = if i == 0 { energy } else { target[i - 1] };
+        let (entering_i, leaving_i) = (entering[i], leaving[i]);
+        for ((product, entering_j), leaving_j) in diagonals.iter_mut().zip(entering).zip(leaving) {
+            *product += entering_i * entering_j - leaving_i * leaving_j;
         }
-        lags.set_row(i, row);
-    }
-    lags
+        row.copy_from_slice(diagonals);
+    })
 }

@@ -24,12 +24,20 @@ fn start(p: usize) -> usize {
 }
 
 impl Triangle {
-    /// A triangle of zeros with this many rows.
-    pub fn zeros(size: usize) -> Self {
-        Self {
-            size,
-            columns: vec![[0.0; PANEL]; start(size.div_ceil(PANEL))],
+    /// A triangle of so many rows, from the first to the last. `fill` is given a row's number and its place, up to and
+    /// with the diagonal, and writes all of it.
+    pub fn from_rows(size: usize, mut fill: impl FnMut(usize, &mut [f64])) -> Self {
+        let mut columns = vec![[0.0; PANEL]; start(size.div_ceil(PANEL))];
+        let mut row = vec![0.0; size];
+        for i in 0..size {
+            let row = &mut row[..=i];
+            fill(i, row);
+            let panel = &mut columns[start(i / PANEL)..];
+            for (column, entry) in panel.iter_mut().zip(row) {
+                column[i % PANEL] = *entry;
+            }
         }
+        Self { size, columns }
     }
 
     /// Number of rows.
@@ -40,13 +48,6 @@ impl Triangle {
     /// The entry at row `i`, column `j ≤ i`.
     pub fn entry(&self, i: usize, j: usize) -> f64 {
         self.panel(i / PANEL)[j][i % PANEL]
-    }
-
-    /// Sets the first entries of row `i`.
-    pub fn set_row(&mut self, i: usize, entries: &[f64]) {
-        for (column, entry) in self.panel_mut(i / PANEL).iter_mut().zip(entries) {
-            column[i % PANEL] = *entry;
-        }
     }
 
     pub(crate) fn panels(&self) -> usize {
