@@ -333,7 +333,7 @@ mod tests {
                 });
                 (cholesky, w, a)
             };
-            let solved: Vec<_> = Width::all().into_iter().map(solved).collect();
+            let solved: Vec<_> = Width::detected().map(solved).collect();
             assert!(solved.windows(2).all(|pair| pair[0] == pair[1]), "{size}");
         }
     }

@@ -223,9 +223,7 @@ mod tests {
     fn the_sums_have_the_same_bits_at_every_width() {
         let y = rough(1_500);
         for (order, rows) in [(0, 9..1_000), (7, 7..8), (61, 100..1_500), (512, 512..1_201)] {
-            let sums = Width::all()
-                .into_iter()
-                .map(|width| width.run(RowSums::new(&y, rows.clone(), order)).sums);
+            let sums = Width::detected().map(|width| width.run(RowSums::new(&y, rows.clone(), order)).sums);
             let sums: Vec<_> = sums.collect();
             assert!(sums.windows(2).all(|pair| pair[0] == pair[1]), "{order} {rows:?}");
         }

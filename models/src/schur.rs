@@ -260,6 +260,7 @@ mod tests {
     use super::*;
     use crate::cholesky::Cholesky;
     use crate::gram::LagGram;
+    use crate::simd::Width;
 
     /// An auto-regression of order two with roots of this modulus and period, driven by a fixed rough sequence.
     fn series(n: usize, modulus: f64, period: f64, offset: f64) -> Vec<f64> {
@@ -329,6 +330,28 @@ mod tests {
             &vec![f64::NAN; 50],
         ] {
             assert!(path(&LagProducts::new(y, 10), 0.0).is_none());
+        }
+    }
+
+    #[test]
+    fn the_solution_has_the_same_bits_at_every_width() {
+        for (n, order) in [(40, 10), (300, 75), (1_500, 129)] {
+            let products = LagProducts::new(&series(n, 0.9, 24.0, 0.0), order);
+            let products = &products;
+            let solved = Width::detected().map(|width| {
+                let mut columns = Vec::new();
+                let keep = |column: &[f64]| columns.extend_from_slice(column);
+                let solved = width
+                    .run(Solve {
+                        products,
+                        floor: 0.0,
+                        keep,
+                    })
+                    .expect("comfortable");
+                (solved.energy, solved.w, columns)
+            });
+            let solved: Vec<_> = solved.collect();
+            assert!(solved.windows(2).all(|pair| pair[0] == pair[1]), "{n} {order}");
         }
     }
 

@@ -33,35 +33,39 @@ enum Vectors {
     Avx512,
 }
 
-impl Width {
-    fn widest() -> Self {
+impl Vectors {
+    const WIDEST_FIRST: &[Self] = &[
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-            {
-                return Self(Vectors::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") {
-                return Self(Vectors::Avx2);
+        Self::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        Self::Baseline,
+    ];
+
+    fn detected(self) -> bool {
+        match self {
+            Self::Baseline => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
             }
         }
-        Self(Vectors::Baseline)
+    }
+}
+
+impl Width {
+    /// All that this processor has, the widest first.
+    pub(crate) fn detected() -> impl Iterator<Item = Self> {
+        let vectors = Vectors::WIDEST_FIRST.iter().copied();
+        vectors.filter(|vectors| vectors.detected()).map(Self)
     }
 
-    /// Every width up to the widest.
-    #[cfg(test)]
-    pub(crate) fn all() -> Vec<Self> {
-        let widest = Self::widest();
-        let mut all = vec![Self(Vectors::Baseline)];
-        #[cfg(target_arch = "x86_64")]
-        match widest.0 {
-            Vectors::Baseline => {}
-            Vectors::Avx2 => all.push(widest),
-            Vectors::Avx512 => all.extend([Self(Vectors::Avx2), widest]),
-        }
-        all
+    fn widest() -> Self {
+        Self::detected().next().expect("the baseline is always there")
     }
 
     #[cfg_attr(
@@ -71,8 +75,7 @@ impl Width {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Vectors::Baseline => kernel.run::<2>(),
-            // SAFETY: `widest` alone makes this value, where the features were detected, or wider ones that include
-            // them.
+            // SAFETY: `detected` alone makes a width, of vectors that this processor has.
             #[cfg(target_arch = "x86_64")]
             Vectors::Avx2 => unsafe { avx2(kernel) },
             // SAFETY: as above.
