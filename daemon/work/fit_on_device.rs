@@ -31,7 +31,7 @@ const REQUEST_BYTES: usize = 64 << 20;
 /// Time for a batch besides that of its channels: a child may have to start, or be busy with another thread's batch.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time for a channel; libtorch on one CPU thread takes a fifth.
+/// Time for a channel; libtorch on one CPU thread takes a quarter of it for 10,000 samples and 512 lags.
 const PATIENCE_A_CHANNEL: Duration = Duration::from_millis(50);
 
 /// After a failure the child is not asked for so long.

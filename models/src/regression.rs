@@ -9,7 +9,7 @@ use crate::simd::{self, Kernel};
 
 /// The difference `y'y − Σ w²` is exact to some roundings of `y'y`. Where less than this share of it is left, too few
 /// digits are.
-pub const LEAST_SHARE: f64 = 1e-6;
+const LEAST_SHARE: f64 = 1e-6;
 
 /// `y[t] = intercept + Σ_j coefficients[j-1]·y[t-j] + e[t]` over `t = P … T-1`.
 #[derive(Clone, Debug, PartialEq)]

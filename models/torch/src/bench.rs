@@ -60,7 +60,7 @@ pub fn run(placement: &Placement, batch: &DeviceBatch) -> anyhow::Result<()> {
 fn floor(batch: &DeviceBatch) -> String {
     let (length, order) = (batch.length as f64, batch.max_order(0) as f64);
     let flops = order.powi(3) / 3.0 + 6.0 * order * order + 25.0 * length * length.log2();
-    let bytes = 8.0 * (8.5 * order * order + 30.0 * length);
+    let bytes = 8.0 * (11.0 * order * order + 30.0 * length);
     let transfer = 8.0 * length;
     format!(
         "floor a channel: {flops:.1e} flop, {:.1} MB of device memory's traffic, {:.0} kB to bring there",

@@ -15,10 +15,10 @@
 //! or a residual near nothing) a channel comes back as `None`, and the CPU fits it: so the orders are the CPU's for
 //! every channel.
 //!
-//! **What bounds it**, one channel of T = 10⁴ and P = 512 in f64. Pass 2: five Fourier transforms of T, 2·10⁶ flop;
+//! **What bounds it**, one channel of T = 10⁴ and P = 512 in f64. Pass 2: three Fourier transforms of T, 10⁶ flop;
 //! the Gram, `P²` numbers (2 MB), written by the outer products, read and written by the second of them, by the
 //! cumulative sum and by the elimination of the constant, 14 MB; the factor P³/3 = 4.5·10⁷ flop, of which all but
-//! the diagonal blocks are batched matrix products, and some 5 MB. Pass 1: some 30 passes over 80 KB. Together some
+//! the diagonal blocks are batched matrix products, and some 7 MB. Pass 1: some 30 passes over 80 KB. Together some
 //! 25 MB and 5.5·10⁷ flop: 5 µs at 4.8 TB/s, 1 to 2 µs at 34 to 67 TFLOP/s. Pass 3 repeats the Gram and the factor
 //! at the chosen order. So memory traffic is expected to be the bound, not arithmetic, as long as the diagonal
 //! blocks' factors, which have little to do in parallel, stay a small part.

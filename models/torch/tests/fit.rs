@@ -166,7 +166,7 @@ fn assert_same(found: &ChannelFit, expected: &ChannelFit, what: &str) {
         assert_near(
             *mean,
             *expected_mean,
-            1e-9 * expected_mean.abs().max(expected_variance.sqrt()),
+            1e-8 * expected_mean.abs().max(expected_variance.sqrt()), // errors of the coefficients add up along the steps
             what,
         );
     }

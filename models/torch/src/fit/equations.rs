@@ -1,14 +1,13 @@
 //! The normal equations of least squares on lags and a constant, the constant eliminated: `forecastd_models::gram`,
 //! one system a channel.
 
-use forecastd_models::regression::LEAST_SHARE;
 use tch::{Kind, TchError, Tensor};
 
 use super::factor::Factor;
 
 /// The least pivot and residual that are taken for more than rounding, as a share of the largest square. The CPU goes
-/// on to 1e-12, but between the two other sums give other last digits.
-const LEAST_PIVOT: f64 = 1e-8;
+/// on to 1e-12; but below, sums in another order give other digits.
+const LEAST_SHARE: f64 = 1e-6;
 
 /// What the equations follow from, one row a channel; see `forecastd_models::lag_products`.
 #[derive(Debug)]
@@ -69,12 +68,9 @@ impl Equations {
 
     /// Whether a factor of these equations, and the residual sum of squares that it leaves, are more than rounding.
     pub(super) fn are_solved_surely(&self, factor: &Factor, rss: &Tensor) -> Result<Tensor, TchError> {
-        let floor = self.largest.f_mul_scalar(LEAST_PIVOT)?;
+        let floor = self.largest.f_mul_scalar(LEAST_SHARE)?;
         let pivots = factor.least_pivot.f_gt_tensor(&floor)?;
-        let residuals = rss
-            .f_gt_tensor(&floor)?
-            .f_logical_and(&rss.f_gt_tensor(&self.energy.f_mul_scalar(LEAST_SHARE)?)?)?;
-        pivots.f_logical_and(&residuals)
+        pivots.f_logical_and(&rss.f_gt_tensor(&floor)?)
     }
 }
 

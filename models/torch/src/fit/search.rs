@@ -28,7 +28,7 @@ const SQUARES: usize = 4;
 const KNOWN_VARIANCE: f64 = f64::EPSILON * f64::EPSILON / 2.0;
 
 /// Exponents of two beyond this are for the CPU: `2^(1023 − e)` must be a number.
-const MAX_EXPONENT: f64 = 1000.0;
+const MAX_EXPONENT: i64 = 1000;
 
 /// What the search found for one channel.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,6 @@ impl Stationary {
 fn power_of_two(exponent: &Tensor) -> Result<Tensor, TchError> {
     let biased = exponent.f_clamp(-MAX_EXPONENT, MAX_EXPONENT)?.f_add_scalar(1023)?;
     biased
-        .f_to_kind(Kind::Int64)?
         .f_bitwise_left_shift_tensor_scalar(52)?
         .f_view_dtype(Kind::Double)
 }
