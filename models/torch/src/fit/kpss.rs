@@ -29,13 +29,13 @@ pub(super) fn by_num_diff(samples: &Tensor, parts: &Parts) -> Result<[Vec<usize>
     let mut groups = std::array::from_fn(|_| Vec::new());
     for (num_diff, group) in groups.iter_mut().take(TESTED).enumerate() {
         let tests = parts.each(&left, ARRAYS * length * size_of::<f64>(), |part| {
-            let verdicts = test(&differenced(&rows(samples, part)?, num_diff)?)?;
-            Ok(part.iter().copied().zip(verdicts).collect::<Vec<_>>())
+            let tests = test(&differenced(&rows(samples, part)?, num_diff)?)?;
+            Ok(part.iter().copied().zip(tests).collect::<Vec<_>>())
         })?;
         let decided = tests
             .into_iter()
             .flatten()
-            .filter_map(|(channel, passes)| Some((channel, passes?)));
+            .filter_map(|(channel, numbers)| Some((channel, verdict(numbers)?)));
         let (passed, failed): (Vec<_>, Vec<_>) = decided.partition(|(_, passes)| *passes);
         *group = passed.into_iter().map(|(channel, _)| channel).collect();
         left = failed.into_iter().map(|(channel, _)| channel).collect();
@@ -54,8 +54,9 @@ pub(super) fn differenced(samples: &Tensor, num_diff: usize) -> Result<Tensor, T
     Ok(y)
 }
 
-/// Whether each row passes; `None` where that is not sure.
-fn test(x: &Tensor) -> Result<Vec<Option<bool>>, TchError> {
+/// Of each row statistic, lags before they are cut to a whole number, root mean square of the residuals, and largest
+/// sample.
+fn test(x: &Tensor) -> Result<Vec<[f64; 4]>, TchError> {
     let n = x.size()[1] as f64;
     let residuals = detrended(x)?;
     let lags = automatic_lags(&residuals)?;
@@ -66,11 +67,10 @@ fn test(x: &Tensor) -> Result<Vec<Option<bool>>, TchError> {
     let statistic = spread.f_div(&long_run_variance(&partial_sums, &whole)?)?;
     let rms = mean(&residuals.f_square()?)?.f_sqrt()?.f_squeeze_dim(1)?;
     let largest = x.f_abs()?.f_amax(1, false)?;
-    let verdicts = download([&statistic, &lags, &rms, &largest])?;
-    Ok(verdicts.into_iter().map(verdict).collect())
+    download([&statistic, &lags, &rms, &largest])
 }
 
-/// From statistic, lags before they are cut to a whole number, root mean square of the residuals, and largest sample.
+/// Whether a row passes; `None` where that is not sure.
 fn verdict([statistic, lags, rms, largest]: [f64; 4]) -> Option<bool> {
     let moves = rms > ROUNDINGS * f64::EPSILON * largest;
     let clear_of_whole = (lags - lags.round()).abs() > NEAR_WHOLE * lags.max(1.0);
@@ -134,7 +134,31 @@ fn long_run_variance(partial_sums: &Tensor, lags: &Tensor) -> Result<Tensor, Tch
 
 #[cfg(test)]
 mod tests {
+    use forecastd_models::kpss::kpss_trend;
+
     use super::*;
+
+    #[test]
+    fn the_statistic_is_that_of_plain_rust() {
+        for n in [3, 10, 41, 500] {
+            let sine = |t: i64, f: f64| (t as f64 * f).sin();
+            let rough: Vec<f64> = (0..n).map(|t| sine(t, 0.7) + sine(t * t, 0.013)).collect();
+            let slow: Vec<f64> = (0..n).map(|t| sine(t, 0.01) + 0.1 * sine(t, 1.9)).collect();
+            let lifted: Vec<f64> = rough.iter().map(|value| 1e3 + value).collect();
+            let rows = [&rough, &slow, &lifted];
+            let samples = Tensor::from_slice(&rows.map(Vec::as_slice).concat()).reshape([3, n]);
+            for (x, [statistic, lags, ..]) in rows.into_iter().zip(test(&samples).expect("numbers")) {
+                let expected = kpss_trend(x);
+                assert_eq!((lags as usize).min(x.len() - 1), expected.lags, "{n}");
+                let error = statistic / expected.statistic - 1.0;
+                assert!(
+                    error.abs() < 1e-10,
+                    "{n}: {statistic} instead of {}",
+                    expected.statistic
+                );
+            }
+        }
+    }
 
     #[test]
     fn what_rounding_could_turn_is_not_decided() {
