@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::estimate::Estimate;
 use crate::fit::{ChannelFit, FitFailure, FitSpec, Window};
-use crate::frame::{Frame, FrameError, slice_of, values_of};
+use crate::frame::{Frame, FrameError, put_values, slice_of, values_of};
 use crate::series::Series;
 use crate::solution::ArSolution;
 use crate::stationary::{Form, MAX_NUM_DIFF};
@@ -137,14 +137,15 @@ impl DeviceBatch {
         windows: impl IntoIterator<Item = &'w DeviceWindow<'a>>,
         max_lookback: usize,
     ) -> (Self, Frame<RequestBody>) {
-        let (mut channels, mut length, mut samples) = (0, 0, Vec::new());
-        for window in windows {
-            channels += 1;
-            length = window.filled().len();
-            samples.extend(slice_of(window.filled()));
+        let windows: Vec<&[f64]> = windows.into_iter().map(DeviceWindow::filled).collect();
+        let length = windows.first().map_or(0, |samples| samples.len());
+        let bytes = length * size_of::<f64>();
+        let mut samples = vec![0; windows.len() * bytes];
+        for (row, window) in samples.chunks_mut(bytes.max(1)).zip(&windows) {
+            put_values(window, row);
         }
         let batch = Self {
-            channels,
+            channels: windows.len(),
             length,
             max_lookback: max_lookback.min(length),
         };

@@ -94,7 +94,16 @@ pub fn body_length(prefix: [u8; PREFIX]) -> Result<usize, FrameError> {
 
 /// An array as a slice of a frame.
 pub fn slice_of(values: &[f64]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut bytes = vec![0; size_of_val(values)];
+    put_values(values, &mut bytes);
+    bytes
+}
+
+/// Writes an array into the part of a slice that it fills.
+pub(crate) fn put_values(values: &[f64], bytes: &mut [u8]) {
+    for (place, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+        *place = value.to_le_bytes();
+    }
 }
 
 /// The array that a slice of a frame holds.
