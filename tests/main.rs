@@ -13,6 +13,7 @@ mod forecasts;
 mod oracle;
 mod prometheus;
 mod reload;
+mod rolling;
 mod rows;
 mod service;
 mod torch;

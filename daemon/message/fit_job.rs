@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forecastd_config::DatasetName;
-use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Series};
+use forecastd_models::{ChannelFit, ChannelName, Decline, FitFailure, FitSpec, RollingFit, Series, WindowMove};
 
 /// One life of a dataset: a reload that changes how histories are made, or that removes a dataset and brings it
 /// back, begins another. What was asked in an earlier life is dropped when it comes back.
@@ -20,8 +20,28 @@ pub struct FitJob {
     pub epoch: Epoch,
     /// What is asked, the same for all of them.
     pub spec: Arc<FitSpec>,
-    /// Each channel's window, and the version of the history that it shows.
-    pub channels: Vec<(u64, Series)>,
+    /// Each once.
+    pub channels: Vec<ChannelJob>,
+}
+
+/// One channel to fit.
+#[derive(Clone, Debug)]
+pub struct ChannelJob {
+    /// Whose window.
+    pub channel: ChannelName,
+    /// The version of the history that the window shows.
+    pub version: u64,
+    /// What the fit is to see.
+    pub window: JobWindow,
+}
+
+/// What a fit sees of a channel.
+#[derive(Clone, Debug)]
+pub enum JobWindow {
+    /// All of it.
+    Whole(Series),
+    /// How it moved since the fit that these statistics are of.
+    Moved(Box<RollingFit>, WindowMove),
 }
 
 /// What became of a batch.
@@ -31,8 +51,10 @@ pub struct FitReport {
     pub dataset: DatasetName,
     /// As in the job.
     pub epoch: Epoch,
-    /// In the order of the job.
+    /// One a channel that has a result.
     pub outcomes: Vec<FitOutcome>,
+    /// Channels that could not be rolled, and why: their whole windows are wanted.
+    pub declined: Vec<(ChannelName, Decline)>,
     /// Time at work.
     pub elapsed: Duration,
 }
@@ -46,4 +68,8 @@ pub struct FitOutcome {
     pub version: u64,
     /// The fit, or why there is none.
     pub result: Result<Arc<ChannelFit>, FitFailure>,
+    /// Whether the fit followed a moved window.
+    pub rolled: bool,
+    /// For the next fit, if the window does nothing but move until then.
+    pub rolling: Option<Box<RollingFit>>,
 }

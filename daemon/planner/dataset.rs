@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forecastd_config::{Dataset, DatasetName};
-use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Frequency, Timestamp};
+use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Frequency, RollingFit, Timestamp};
 
 use super::due::DueChannels;
 use super::files::Files;
 use super::history::{ChannelHistory, HistoryRules};
-use crate::message::fit_job::{Epoch, FitJob, FitOutcome, FitReport};
+use crate::message::fit_job::{ChannelJob, Epoch, FitJob, FitOutcome, FitReport, JobWindow};
 use crate::message::series_drop::SeriesDrop;
 use crate::message::snapshot::{ChannelView, DatasetView, ForecastBatch};
 
@@ -56,6 +56,8 @@ struct Channel {
     last_fit: Option<Timestamp>,
     fit: Option<Arc<ChannelFit>>,
     failure: Option<FitFailure>,
+    /// What the last fit left for the next; of no use once the history did more than move on.
+    rolling: Option<Box<RollingFit>>,
 }
 
 impl DatasetState {
@@ -105,6 +107,7 @@ impl DatasetState {
                 for (channel, state) in &mut self.channels {
                     state.version += 1;
                     state.last_fit = None; // whatever rests is asked at once
+                    state.history.forget_moves(); // statistics that are out are of the old question
                     if !state.in_flight {
                         self.due.hurry(channel, now);
                     }
@@ -155,11 +158,15 @@ impl DatasetState {
                 continue;
             };
             // Without a second row there is no grid yet; the next row makes the channel due again.
-            let Some(series) = channel.history.series(&name) else {
+            let Some(window) = channel.take_window(&name) else {
                 continue;
             };
             channel.in_flight = true;
-            batch.push((channel.version, series));
+            batch.push(ChannelJob {
+                channel: name,
+                version: channel.version,
+                window,
+            });
         }
         self.fitting += batch.len();
         (!batch.is_empty()).then(|| FitJob {
@@ -170,17 +177,25 @@ impl DatasetState {
         })
     }
 
-    /// Takes results over. A channel whose history went on meanwhile is due again. Results of another epoch are
+    /// Takes results over. A channel that could not be rolled is due at once. One whose history went on meanwhile is due again. Results of another epoch are
     /// about histories that are no more.
     pub fn finish(&mut self, report: FitReport, now: Timestamp) {
         if report.epoch != self.epoch {
             return;
         }
-        self.fitting -= report.outcomes.len();
+        self.fitting -= report.outcomes.len() + report.declined.len();
+        for (name, _) in report.declined {
+            if let Some(channel) = self.channels.get_mut(&name) {
+                channel.in_flight = false;
+                self.due.hurry(&name, now);
+            }
+        }
         for FitOutcome {
             channel: name,
             version,
             result,
+            rolled: _,
+            rolling,
         } in report.outcomes
         {
             let Some(channel) = self.channels.get_mut(&name) else {
@@ -188,6 +203,7 @@ impl DatasetState {
             };
             channel.in_flight = false;
             channel.last_fit = Some(now);
+            channel.keep(rolling);
             if channel.version > version {
                 self.due.add(&name, channel.ready_at(&self.config), now);
             }
@@ -286,6 +302,26 @@ impl Channel {
             last_fit: None,
             fit: None,
             failure: None,
+            rolling: None,
+        }
+    }
+
+    /// How the window moved since the last fit if that suffices, or all of it. The next fit may roll on from here.
+    fn take_window(&mut self, name: &ChannelName) -> Option<JobWindow> {
+        let rolled = self.rolling.take().and_then(|rolling| {
+            let moves = self.history.moves(name, rolling.reach())?;
+            Some(JobWindow::Moved(rolling, moves))
+        });
+        let window = rolled.or_else(|| self.history.series(name).map(JobWindow::Whole))?;
+        self.history.record_moves();
+        Some(window)
+    }
+
+    /// Takes statistics over. Without them, what leaves the window is of no interest.
+    fn keep(&mut self, rolling: Option<Box<RollingFit>>) {
+        self.rolling = rolling;
+        if self.rolling.is_none() {
+            self.history.forget_moves();
         }
     }
 

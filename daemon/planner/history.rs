@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use forecastd_config::{Dataset, OffGrid};
-use forecastd_models::{ChannelName, Frequency, Grid, Series, Slot, Timestamp};
+use forecastd_models::{ChannelName, Frequency, Grid, RollingFit, Series, Slot, Timestamp, WindowMove};
 
 use super::frequency::grid_of;
 use crate::message::series_drop::ChannelRows;
@@ -60,8 +60,25 @@ struct Window {
     first_slot: Slot,
     values: VecDeque<f64>,
     gaps: usize,
+    /// What happened since a fit saw this window, as long as the window did nothing but move.
+    moved: Option<Moved>,
+    /// The lowest and the highest sample; unknown since one of them left.
+    extremes: Option<Extremes>,
     /// Rows beyond the window's reach, waiting to be believed.
     ahead: BTreeMap<Timestamp, f64>,
+}
+
+/// Slots that left at the old end and entered at the new one.
+#[derive(Clone, Debug, Default)]
+struct Moved {
+    left: Vec<f64>,
+    entered: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Extremes {
+    lowest: f64,
+    highest: f64,
 }
 
 impl ChannelHistory {
@@ -105,9 +122,32 @@ impl ChannelHistory {
         match &self.stage {
             Stage::Young(rows) => {
                 let window = Window::of_young(rows, &self.rules, &mut 0)?;
-                Some(window.into_series(channel))
+                Some(window.series(channel))
             }
-            Stage::Settled(window) => Some(window.clone().into_series(channel)),
+            Stage::Settled(window) => Some(window.series(channel)),
+        }
+    }
+
+    /// A fit sees the window as it is now: from here on its moves are recorded.
+    pub fn record_moves(&mut self) {
+        if let Stage::Settled(window) = &mut self.stage {
+            window.moved = Some(Moved::default());
+        }
+    }
+
+    /// No fit will roll on from what was seen.
+    pub fn forget_moves(&mut self) {
+        if let Stage::Settled(window) = &mut self.stage {
+            window.moved = None;
+        }
+    }
+
+    /// How the window moved since [`record_moves`](Self::record_moves), with `reach` slots beside. `None` where more
+    /// happened to it than that, or it moved so far that it had better be seen as a whole.
+    pub fn moves(&mut self, channel: &ChannelName, reach: usize) -> Option<WindowMove> {
+        match &mut self.stage {
+            Stage::Young(_) => None,
+            Stage::Settled(window) => window.moves(ChannelName::clone(channel), reach),
         }
     }
 
@@ -179,6 +219,8 @@ impl Window {
             first_slot,
             values,
             gaps: 0,
+            moved: None,
+            extremes: None,
             ahead: BTreeMap::new(),
         };
         for (time, value) in rows {
@@ -221,19 +263,30 @@ impl Window {
     fn append(&mut self, slot: Slot, value: f64, window: usize) {
         let new = (slot - self.last_slot()) as usize;
         let surplus = (self.values.len() + new).saturating_sub(window).min(self.values.len());
-        self.drop_oldest(surplus);
+        self.drop_oldest(surplus, window);
         self.values.extend(std::iter::repeat_n(f64::NAN, new - 1));
         self.gaps += new - 1;
         self.values.push_back(value);
+        self.extremes = self.extremes.map(|extremes| extremes.widened(value));
+        if let Some(moved) = &mut self.moved {
+            moved.entered += new;
+        }
         while self.values.front().is_some_and(|value| value.is_nan()) {
-            self.drop_oldest(1);
+            self.drop_oldest(1, window);
         }
     }
 
-    fn drop_oldest(&mut self, count: usize) {
+    fn drop_oldest(&mut self, count: usize, window: usize) {
         for value in self.values.drain(..count) {
             self.gaps -= usize::from(value.is_nan());
+            self.extremes = self.extremes.filter(|extremes| extremes.outlast(value));
+            if let Some(moved) = &mut self.moved {
+                moved.left.push(value);
+            }
         }
+        // What left is kept no longer than it is of use.
+        self.moved
+            .take_if(|moved| moved.left.len() > RollingFit::most_moved(window));
         self.first_slot += count as Slot;
     }
 
@@ -243,12 +296,19 @@ impl Window {
             self.gaps += 1;
         }
         self.values.push_front(value);
+        self.extremes = self.extremes.map(|extremes| extremes.widened(value));
+        self.moved = None;
         self.first_slot = slot;
     }
 
     fn replace(&mut self, slot: Slot, value: f64) {
-        let old = std::mem::replace(&mut self.values[(slot - self.first_slot) as usize], value);
+        let index = (slot - self.first_slot) as usize;
+        let old = std::mem::replace(&mut self.values[index], value);
         self.gaps -= usize::from(old.is_nan());
+        let extremes = self.extremes.filter(|extremes| extremes.outlast(old));
+        self.extremes = extremes.map(|extremes| extremes.widened(value));
+        // No fit has seen a slot that entered since.
+        self.moved.take_if(|moved| index + moved.entered < self.values.len());
     }
 
     /// A row beyond the window's reach: believed once enough stand there, and then the window begins anew.
@@ -261,6 +321,7 @@ impl Window {
             let slot = self.grid.nearest(time);
             if slot - self.last_slot() > rules.window as Slot {
                 (self.first_slot, self.values, self.gaps) = (slot, VecDeque::from([value]), 0);
+                (self.moved, self.extremes) = (None, None);
             } else if slot > self.last_slot() {
                 self.append(slot, value, rules.window);
             }
@@ -268,13 +329,61 @@ impl Window {
         true
     }
 
-    fn into_series(self, channel: ChannelName) -> Series {
+    fn series(&self, channel: ChannelName) -> Series {
         Series {
             channel,
             grid: self.grid,
             first_slot: self.first_slot,
-            values: self.values.into(),
+            values: self.values.clone().into(),
         }
+    }
+
+    fn moves(&mut self, channel: ChannelName, reach: usize) -> Option<WindowMove> {
+        let Moved { left, entered } = self.moved.as_ref()?;
+        let seen = self.values.len() + left.len() - entered;
+        if left.len().max(*entered) > RollingFit::most_moved(seen) {
+            return None;
+        }
+        let is_sample = |value: &f64| !value.is_nan();
+        let oldest = reach + self.values.iter().skip(reach).position(is_sample)? + 1;
+        let known = self.values.len().checked_sub(entered + reach)?;
+        let newest = self.values.iter().take(known + 1).rposition(is_sample)?;
+        let extremes = *self.extremes.get_or_insert_with(|| Extremes::of(&self.values));
+        Some(WindowMove {
+            channel,
+            grid: self.grid,
+            cutoff_slot: self.last_slot(),
+            oldest: left.iter().chain(self.values.range(..oldest)).copied().collect(),
+            left: left.len(),
+            newest: self.values.range(newest..).copied().collect(),
+            entered: *entered,
+            missing: self.gaps,
+            lowest: extremes.lowest,
+            highest: extremes.highest,
+        })
+    }
+}
+
+impl Extremes {
+    /// Gaps do not count.
+    fn of(values: &VecDeque<f64>) -> Self {
+        let none = Self {
+            lowest: f64::INFINITY,
+            highest: f64::NEG_INFINITY,
+        };
+        values.iter().fold(none, |extremes, value| extremes.widened(*value))
+    }
+
+    fn widened(self, value: f64) -> Self {
+        Self {
+            lowest: self.lowest.min(value),
+            highest: self.highest.max(value),
+        }
+    }
+
+    /// Whether they stay when a value leaves. A gap is no extreme.
+    fn outlast(&self, value: f64) -> bool {
+        value != self.lowest && value != self.highest
     }
 }
 
@@ -411,7 +520,62 @@ mod tests {
         assert_eq!((strict.off_grid_rows(), strict.newest()), (1, Some(Timestamp(990))));
     }
 
+    #[test]
+    fn moves_are_recorded_until_they_are_forgotten_or_too_many() {
+        let mut history = settled();
+        let moves =
+            |history: &mut ChannelHistory| history.moves(&"a".into(), 5).map(|moves| (moves.left, moves.entered));
+        extend(&mut history, [1000]);
+        assert_eq!(moves(&mut history), None);
+        history.record_moves();
+        assert_eq!(moves(&mut history), Some((0, 0)));
+        extend(&mut history, (1010..=1110).step_by(10));
+        assert_eq!(moves(&mut history), Some((11, 11)));
+        extend(&mut history, [1140]);
+        assert_eq!(moves(&mut history), None);
+        history.record_moves();
+        extend(&mut history, [1150]);
+        assert_eq!(moves(&mut history), Some((1, 1)));
+        history.forget_moves();
+        assert_eq!(moves(&mut history), None);
+    }
+
     proptest::proptest! {
+        #[test]
+        fn moves_lead_from_the_window_that_was_seen_to_the_one_that_is(
+            rows in proptest::collection::vec((-8..30_i64, 1..4_i64, 0..10_usize), 1..40), reach in 0..20_usize,
+        ) {
+            let mut history = settled();
+            history.record_moves();
+            let mut seen = values(&history);
+            for (back, count, look) in rows {
+                // Mostly a little ahead, at times a gap, at times a revision.
+                let last = history.newest().expect("settled").0 / 10;
+                let first = if back < 0 { last + back } else { last + 1 + back / 10 };
+                extend(&mut history, (first..first + count).map(|slot| slot * 10));
+                let now = values(&history);
+                let Some(moves) = history.moves(&"a".into(), reach) else { continue };
+                let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                let entered = &moves.newest[moves.newest.len() - moves.entered..];
+                let known = moves.newest.len() - moves.entered;
+                let led_to = [&seen[moves.left..], entered].concat();
+                proptest::prop_assert_eq!(bits(&led_to), bits(&now));
+                proptest::prop_assert_eq!(bits(&moves.oldest), bits(&seen[..moves.oldest.len()]));
+                proptest::prop_assert_eq!(bits(&moves.newest[..known]), bits(&seen[seen.len() - known..]));
+                proptest::prop_assert!(known >= reach && moves.oldest.len() >= moves.left + reach);
+                let ends = [&moves.oldest, &moves.newest].map(|ends| ends[0].is_nan() || ends[ends.len() - 1].is_nan());
+                proptest::prop_assert_eq!(ends, [false, false]);
+                let samples = now.iter().copied().filter(|value| !value.is_nan());
+                proptest::prop_assert_eq!(moves.missing, now.len() - samples.clone().count());
+                proptest::prop_assert_eq!(moves.lowest, samples.clone().fold(f64::INFINITY, f64::min));
+                proptest::prop_assert_eq!(moves.highest, samples.fold(f64::NEG_INFINITY, f64::max));
+                if look == 0 {
+                    history.record_moves();
+                    seen = now;
+                }
+            }
+        }
+
         #[test]
         fn whatever_the_times_the_window_stays_bounded_and_begins_and_ends_with_a_sample(
             drops in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<i64>(), 1..80), 1..5),

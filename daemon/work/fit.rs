@@ -4,42 +4,83 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use forecastd_models::{FitFailure, FitSpec, Series};
+use forecastd_models::{ChannelFit, ChannelName, Decline, FitFailure, FitSpec, RollingFit, Series, WindowMove};
 
 use super::fit_on_device::FitDevice;
 use super::worker::panic_message;
-use crate::message::fit_job::{FitJob, FitOutcome, FitReport};
+use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, JobWindow};
 
-/// Fits every channel of a job, on `device` what it takes.
+/// A fit, and what the next one may roll on from.
+pub type Fitted = Result<(ChannelFit, Option<Box<RollingFit>>), FitFailure>;
+
+/// Fits every channel of a job: here those that only moved, on `device` what it takes of the others.
 pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     let started = Instant::now();
-    let FitJob {
-        dataset,
-        epoch,
-        spec,
-        channels,
-    } = job;
-    let (versions, series): (Vec<u64>, Vec<Series>) = channels.into_iter().unzip();
-    let results = device.fit_all(&series, &spec);
-    let outcomes = series.into_iter().zip(versions).zip(results);
-    let outcomes = outcomes.map(|((series, version), result)| FitOutcome {
-        channel: series.channel,
+    let (mut outcomes, mut declined) = (Vec::new(), Vec::new());
+    let (mut asked, mut whole) = (Vec::new(), Vec::new());
+    for ChannelJob {
+        channel,
         version,
-        result: result.map(Arc::new),
-    });
+        window,
+    } in job.channels
+    {
+        match window {
+            JobWindow::Moved(rolling, moved) => match roll(rolling, &moved, &job.spec) {
+                Ok(fitted) => outcomes.push(outcome(channel, version, fitted, true)),
+                Err(decline) => declined.push((channel, decline)),
+            },
+            JobWindow::Whole(series) => {
+                asked.push((channel, version));
+                whole.push(series);
+            }
+        }
+    }
+    let fits = device.fit_all(&whole, &job.spec);
+    let anchored = asked.into_iter().zip(fits);
+    outcomes.extend(anchored.map(|((channel, version), fitted)| outcome(channel, version, fitted, false)));
     FitReport {
-        dataset,
-        epoch,
-        outcomes: outcomes.collect(),
+        dataset: job.dataset,
+        epoch: job.epoch,
+        outcomes,
+        declined,
         elapsed: started.elapsed(),
     }
 }
 
-/// Fits one channel; a panic is that channel's failure.
-pub fn fit_channel(series: &Series, spec: &FitSpec) -> Result<forecastd_models::ChannelFit, FitFailure> {
-    catch_unwind(AssertUnwindSafe(|| forecastd_models::fit::fit(series, spec))).unwrap_or_else(|panic| {
-        Err(FitFailure::Panicked {
-            message: panic_message(panic.as_ref()),
-        })
+fn outcome(channel: ChannelName, version: u64, fitted: Fitted, rolled: bool) -> FitOutcome {
+    let (result, rolling) = match fitted {
+        Ok((fit, rolling)) => (Ok(Arc::new(fit)), rolling),
+        Err(failure) => (Err(failure), None),
+    };
+    FitOutcome {
+        channel,
+        version,
+        result,
+        rolled,
+        rolling,
+    }
+}
+
+fn roll(rolling: Box<RollingFit>, moved: &WindowMove, spec: &FitSpec) -> Result<Fitted, Decline> {
+    match contained(|| rolling.roll(moved, spec)) {
+        Ok(rolled) => rolled.map(|(fit, rolling)| Ok((fit, Some(rolling)))),
+        Err(panicked) => Ok(Err(panicked)),
+    }
+}
+
+/// Fits a whole window, for others to roll on from.
+pub fn anchor_channel(series: &Series, spec: &FitSpec) -> Fitted {
+    contained(|| RollingFit::anchor(series, spec)).and_then(|fitted| fitted)
+}
+
+/// Fits a whole window, and no other after it.
+pub fn fit_channel(series: &Series, spec: &FitSpec) -> Result<ChannelFit, FitFailure> {
+    contained(|| forecastd_models::fit(series, spec)).and_then(|fit| fit)
+}
+
+/// A panic is that channel's failure.
+fn contained<T>(fit: impl FnOnce() -> T) -> Result<T, FitFailure> {
+    catch_unwind(AssertUnwindSafe(fit)).map_err(|panic| FitFailure::Panicked {
+        message: panic_message(panic.as_ref()),
     })
 }

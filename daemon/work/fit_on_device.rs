@@ -18,7 +18,7 @@ use forecastd_models::torch_job::RequestBody;
 use forecastd_models::{ChannelFit, FitFailure, FitSpec, Series};
 use tracing::warn;
 
-use super::fit::fit_channel;
+use super::fit::{Fitted, anchor_channel};
 use super::torch_process::{Answer, TorchError, TorchProcess};
 use crate::message::torch_status::TorchFits;
 
@@ -78,24 +78,25 @@ impl FitDevice {
         }
     }
 
-    /// Fits every series, in their order. One's failure, a panic too, is its own.
-    pub fn fit_all(&self, series: &[Series], spec: &FitSpec) -> Vec<Result<ChannelFit, FitFailure>> {
+    /// Fits every series, in their order. One's failure, a panic too, is its own. A fit of the child leaves nothing for
+    /// the next to roll on from.
+    pub fn fit_all(&self, series: &[Series], spec: &FitSpec) -> Vec<Fitted> {
         let asked = self.ask(series, spec);
-        let mut fits: Vec<Option<Result<ChannelFit, FitFailure>>> = vec![None; series.len()];
+        let mut fits: Vec<Option<Fitted>> = vec![None; series.len()];
         let mut is_asked = vec![false; series.len()];
         for (place, _) in asked.iter().flat_map(|asked| &asked.windows) {
             is_asked[*place] = true;
         }
         for (place, series) in series.iter().enumerate().filter(|(place, _)| !is_asked[*place]) {
-            fits[place] = Some(fit_channel(series, spec));
+            fits[place] = Some(anchor_channel(series, spec));
         }
         for asked in asked {
             for (place, fit) in self.answered(asked, spec) {
-                fits[place] = Some(fit);
+                fits[place] = Some(fit.map(|fit| (fit, None)));
             }
         }
         let all = fits.into_iter().zip(series);
-        all.map(|(fit, series)| fit.unwrap_or_else(|| fit_channel(series, spec)))
+        all.map(|(fit, series)| fit.unwrap_or_else(|| anchor_channel(series, spec)))
             .collect()
     }
 
@@ -110,7 +111,7 @@ impl FitDevice {
         }
         let mut lengths: BTreeMap<usize, Vec<(usize, DeviceWindow<'a>)>> = BTreeMap::new();
         for (place, series) in series.iter().enumerate() {
-            // What panics here panics again in `fit_channel`, and is this channel's failure there.
+            // What panics here panics again in `anchor_channel`, and is this channel's failure there.
             let window = catch_unwind(AssertUnwindSafe(|| DeviceWindow::new(series, spec)));
             if let Ok(Some(window)) = window {
                 lengths.entry(window.filled().len()).or_default().push((place, window));
@@ -177,7 +178,7 @@ impl FitDevice {
     }
 }
 
-/// `None` if it panics: then `fit_channel` does it over.
+/// `None` if it panics: then `anchor_channel` does it over.
 fn conclude(window: &DeviceWindow<'_>, found: DeviceFit, spec: &FitSpec) -> Option<Result<ChannelFit, FitFailure>> {
     catch_unwind(AssertUnwindSafe(|| window.conclude(found, spec))).ok()
 }
@@ -253,8 +254,8 @@ mod tests {
         (device, told)
     }
 
-    fn by_cpu(series: &[Series]) -> Vec<Result<ChannelFit, FitFailure>> {
-        series.iter().map(|series| fit_channel(series, &SPEC)).collect()
+    fn by_cpu(series: &[Series]) -> Vec<Fitted> {
+        series.iter().map(|series| anchor_channel(series, &SPEC)).collect()
     }
 
     #[test]

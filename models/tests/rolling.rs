@@ -290,7 +290,10 @@ fn differences_of_every_number_roll() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how rounding grows is worth seeing before it is too much")]
+#[expect(
+    clippy::print_stdout,
+    reason = "how rounding grows is worth seeing before it is too much"
+)]
 fn rounding_stays_far_below_the_tolerance_until_the_next_anchor() {
     const WINDOW: usize = 4096;
     for kind in [Kind::Autoregression, Kind::Season, Kind::SeasonalWalk] {

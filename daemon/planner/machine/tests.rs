@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use forecastd_models::{ChannelFit, FitFailure, FittedAr, Forecast};
+use forecastd_models::{
+    ChannelFit, ChannelName, Decline, FitFailure, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, RollingFit,
+    Series, WindowMove,
+};
 
 use super::*;
-use crate::message::fit_job::{FitJob, FitOutcome, FitReport};
+use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, JobWindow};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::series_drop::{RawRows, SeriesDrop};
@@ -105,16 +108,24 @@ impl Story {
 
     /// Answers a job with a forecast whose mean is the version that was fitted.
     fn finish(&mut self, job: &FitJob) {
-        let outcomes = job.channels.iter().map(|(version, series)| FitOutcome {
-            channel: Arc::clone(&series.channel),
-            version: *version,
-            result: Ok(Arc::new(fit_of(series, *version as f64))),
+        self.finish_with(job, None);
+    }
+
+    /// The same, with statistics to roll on from.
+    fn finish_with(&mut self, job: &FitJob, rolling: Option<&RollingFit>) {
+        let outcomes = job.channels.iter().map(|channel| FitOutcome {
+            channel: Arc::clone(&channel.channel),
+            version: channel.version,
+            result: Ok(Arc::new(fit_of(&channel.channel, channel.version as f64))),
+            rolled: false,
+            rolling: rolling.cloned().map(Box::new),
         });
         let outcomes = outcomes.collect();
         self.tell(Event::Fitted(FitReport {
             dataset: Arc::clone(&job.dataset),
             epoch: job.epoch,
             outcomes,
+            declined: vec![],
             elapsed: Duration::ZERO,
         }));
     }
@@ -163,7 +174,53 @@ fn file(dataset: &str, name: &str) -> LandedFile {
     }
 }
 
-fn fit_of(series: &forecastd_models::Series, mean: f64) -> ChannelFit {
+fn whole(job: &ChannelJob) -> &Series {
+    match &job.window {
+        JobWindow::Whole(series) => series,
+        JobWindow::Moved(..) => panic!("{}: the whole window was expected", job.channel),
+    }
+}
+
+fn moved(job: &FitJob) -> Option<&WindowMove> {
+    match &job.channels[0].window {
+        JobWindow::Whole(_) => None,
+        JobWindow::Moved(_, moved) => Some(moved),
+    }
+}
+
+/// Statistics of some window: the planner only carries them.
+fn statistics() -> RollingFit {
+    let mut state = 1_u64;
+    let noise = (0..400).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f64
+    });
+    let series = Series {
+        channel: "any".into(),
+        grid: grid(),
+        first_slot: 0,
+        values: noise.collect(),
+    };
+    let spec = FitSpec {
+        horizon: NonZeroUsize::MIN,
+        levels: vec![],
+        max_lookback: 8,
+        gaps: GapPolicy::Interpolate,
+    };
+    *RollingFit::anchor(&series, &spec)
+        .expect("a fit")
+        .1
+        .expect("noise rolls")
+}
+
+fn grid() -> Grid {
+    Grid {
+        origin: Timestamp(0),
+        frequency: Frequency::fixed(SECOND).expect("positive"),
+    }
+}
+
+fn fit_of(channel: &ChannelName, mean: f64) -> ChannelFit {
     let model = FittedAr {
         order: 0,
         num_diff: 0,
@@ -175,9 +232,9 @@ fn fit_of(series: &forecastd_models::Series, mean: f64) -> ChannelFit {
         fallback: None,
     };
     let forecast = Forecast {
-        channel: Arc::clone(&series.channel),
-        grid: series.grid,
-        cutoff_slot: series.first_slot + series.values.len() as i64 - 1,
+        channel: Arc::clone(channel),
+        grid: grid(),
+        cutoff_slot: 0,
         mean: vec![mean; 3],
         intervals: vec![],
     };
@@ -274,7 +331,7 @@ fn a_channel_that_went_on_during_its_fit_is_due_again_and_never_fitted_twice_at_
     assert!(story.take_jobs().is_empty());
     story.finish(&first[0]);
     let second = story.take_jobs();
-    assert_eq!(second[0].channels[0].1.values.len(), 20);
+    assert_eq!(whole(&second[0].channels[0]).values.len(), 20);
     story.finish(&second[0]);
     assert!(story.take_jobs().is_empty());
     story.wait(PUBLISH_INTERVAL);
@@ -294,13 +351,16 @@ fn a_failure_keeps_the_last_good_forecast_and_waits_for_the_next_row() {
     let job = story.take_jobs().remove(0);
     let failed = FitOutcome {
         channel: "p".into(),
-        version: job.channels[0].0,
+        version: job.channels[0].version,
         result: Err(FitFailure::NotFinite),
+        rolled: false,
+        rolling: None,
     };
     story.tell(Event::Fitted(FitReport {
         dataset: "a".into(),
         epoch: job.epoch,
         outcomes: vec![failed],
+        declined: vec![],
         elapsed: Duration::ZERO,
     }));
     story.wait(PUBLISH_INTERVAL);
@@ -486,7 +546,11 @@ fn a_reload_during_recovery_begins_anew_and_what_was_asked_before_is_dropped() {
     story.tell(Event::RecoveryFinished("a".into(), second));
     story.finish(&stale);
     let job = story.take_jobs().remove(0);
-    assert_eq!(job.channels[0].1.values.len(), 51, "the whole history, on the new grid");
+    assert_eq!(
+        whole(&job.channels[0]).values.len(),
+        51,
+        "the whole history, on the new grid"
+    );
     story.finish(&job);
     story.tell(Event::Written);
     assert!(story.planner.is_idle());
@@ -515,4 +579,123 @@ fn a_round_that_never_ends_is_written_piece_by_piece() {
         story.tell(Event::Written);
     }
     assert!((1..=3).contains(&written(&story)), "{}", written(&story));
+}
+
+/// A story whose one channel has 400 rows and statistics of them.
+fn story_that_rolls(more: &str) -> Story {
+    let mut story = Story::with(&["a"], more);
+    story.list("a", &["0", "1", "2", "3"]);
+    story.commit("a", "0", &["p"], 0..400);
+    let job = story.take_jobs().remove(0);
+    assert_eq!(whole(&job.channels[0]).values.len(), 400);
+    story.finish_with(&job, Some(&statistics()));
+    story.tell(Event::Written);
+    story
+}
+
+#[test]
+fn a_window_that_only_moved_is_fitted_from_its_ends() {
+    let mut story = story_that_rolls("");
+    let reach = statistics().reach();
+    story.commit("a", "1", &["p"], 400..410);
+    let job = story.take_jobs().remove(0);
+    let ends = moved(&job).expect("a move");
+    assert_eq!(
+        (ends.left, ends.entered, ends.missing, ends.cutoff_slot),
+        (0, 10, 0, 409)
+    );
+    assert_eq!((ends.lowest, ends.highest), (0.0, 409.0));
+    assert_eq!((ends.oldest.len(), ends.newest.len()), (reach + 1, reach + 10));
+    // Rows that come meanwhile are the next move, from the window that this one ends with.
+    story.commit("a", "2", &["p"], 412..414);
+    story.finish_with(&job, Some(&statistics()));
+    let job = story.take_jobs().remove(0);
+    let ends = moved(&job).expect("a move");
+    assert_eq!((ends.entered, ends.missing, ends.cutoff_slot), (4, 2, 413));
+}
+
+#[test]
+fn whatever_else_happens_to_a_window_asks_for_the_whole() {
+    for (what, slots, is_moved) in [
+        ("new rows", 400..420, true),
+        ("new rows behind a gap", 410..420, true),
+        ("a late or revised row", 300..301, false),
+        ("rows before the first", -5..-4, false),
+        ("a revised row and new ones", 399..410, false),
+        ("more rows than are worth it", 400..451, false),
+        ("a jump", 90_000..90_010, false),
+    ] {
+        let mut story = story_that_rolls("");
+        story.commit("a", "1", &["p"], slots);
+        let job = story.take_jobs().remove(0);
+        assert_eq!(moved(&job).is_some(), is_moved, "{what}");
+    }
+}
+
+#[test]
+fn a_late_row_during_a_rolled_fit_spoils_its_statistics_and_one_before_it_does_not() {
+    let mut story = story_that_rolls(", refit_interval: 10s");
+    story.commit("a", "1", &["p"], 405..410);
+    story.commit("a", "2", &["p"], 402..404);
+    story.wait(Duration::from_secs(10));
+    let job = story.take_jobs().remove(0);
+    assert_eq!(moved(&job).map(|ends| (ends.entered, ends.missing)), Some((10, 3)));
+    story.commit("a", "3", &["p"], 404..405);
+    story.finish_with(&job, Some(&statistics()));
+    story.wait(Duration::from_secs(10));
+    let job = story.take_jobs().remove(0);
+    assert_eq!(whole(&job.channels[0]).values.len(), 410);
+}
+
+#[test]
+fn a_fit_without_statistics_is_followed_by_a_whole_one() {
+    let mut story = story_that_rolls("");
+    story.commit("a", "1", &["p"], 400..401);
+    let job = story.take_jobs().remove(0);
+    story.finish(&job);
+    story.commit("a", "2", &["p"], 401..402);
+    assert!(moved(&story.take_jobs()[0]).is_none());
+}
+
+#[test]
+fn a_decline_asks_for_the_whole_window_at_once_and_is_no_failure() {
+    let mut story = story_that_rolls(", refit_interval: 10s");
+    story.commit("a", "1", &["p"], 400..410);
+    story.wait(Duration::from_secs(10));
+    let job = story.take_jobs().remove(0);
+    story.tell(Event::Fitted(FitReport {
+        dataset: "a".into(),
+        epoch: job.epoch,
+        outcomes: vec![],
+        declined: vec![("p".into(), Decline::Differences)],
+        elapsed: Duration::ZERO,
+    }));
+    let again = story.take_jobs().remove(0);
+    assert_eq!(whole(&again.channels[0]).values.len(), 410);
+    story.wait(PUBLISH_INTERVAL);
+    let view = &story.last_snapshot().datasets[0];
+    let channel = &view.channels["p"];
+    assert!(channel.fit.is_some() && channel.failure.is_none());
+    assert_eq!(view.due, 1);
+    story.finish_with(&again, Some(&statistics()));
+    story.tell(Event::Written);
+    story.wait(PUBLISH_INTERVAL);
+    assert_eq!(story.last_snapshot().datasets[0].due, 0);
+    assert!(story.take_jobs().is_empty());
+}
+
+#[test]
+fn statistics_of_another_question_are_dropped_wherever_they_are() {
+    for in_flight in [false, true] {
+        let mut story = story_that_rolls("");
+        if in_flight {
+            story.commit("a", "1", &["p"], 400..401);
+        }
+        let out = story.take_jobs().pop();
+        story.tell(Event::Reconfigured(config(&["a"], ", levels: [0.5]")));
+        if let Some(job) = out {
+            story.finish_with(&job, Some(&statistics()));
+        }
+        assert!(moved(&story.take_jobs()[0]).is_none(), "{in_flight}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Every service metric by name: what it counts, under which labels. Dashboards and alerts stand on this page, so a
 //! name here changes only with a line in the changelog.
 
-use forecastd_models::{Fallback, FitFailure};
+use forecastd_models::{Decline, Fallback, FitFailure};
 use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -126,6 +126,8 @@ impl IntakeFamilies {
 #[derive(Debug)]
 pub(super) struct FitFamilies {
     pub(super) fits: IntCounterVec,
+    pub(super) fits_rolled: IntCounterVec,
+    pub(super) rolls_declined: IntCounterVec,
     pub(super) failures: IntCounterVec,
     pub(super) fallbacks: IntCounterVec,
     pub(super) points_filled: IntCounterVec,
@@ -142,6 +144,16 @@ impl FitFamilies {
     pub(super) fn register(to: &Register) -> Self {
         Self {
             fits: to.counters("forecastd_fits_total", "Channels fitted, failures included.", DATASET),
+            fits_rolled: to.counters(
+                "forecastd_fits_rolled_total",
+                "Channels fitted from the rows that entered and left their windows, without a look at the whole.",
+                DATASET,
+            ),
+            rolls_declined: to.counters(
+                "forecastd_fit_rolls_declined_total",
+                "Windows that had moved and could not be fitted from that alone; the whole was fitted next.",
+                REASON,
+            ),
             failures: to.counters(
                 "forecastd_fit_failures_total",
                 "Channels for which nothing could be forecast.",
@@ -289,6 +301,10 @@ pub(super) fn fit_failure_reasons() -> Vec<String> {
         FitFailure::Panicked { message },
     ];
     failures.iter().map(|failure| failure.reason().to_owned()).collect()
+}
+
+pub(super) fn decline_reasons() -> Vec<String> {
+    Decline::ALL.iter().map(Decline::to_string).collect()
 }
 
 pub(super) fn fallback_reasons() -> Vec<String> {

@@ -196,6 +196,12 @@ impl Metrics {
         let dataset = &*report.dataset;
         self.tell(dataset, |_| {
             self.count(&self.fit.fits, dataset, report.outcomes.len() as u64);
+            let rolled = report.outcomes.iter().filter(|outcome| outcome.rolled).count();
+            self.count(&self.fit.fits_rolled, dataset, rolled as u64);
+            for (_, decline) in &report.declined {
+                let labels = [dataset, &decline.to_string()];
+                self.fit.rolls_declined.with_label_values(&labels).inc();
+            }
             for outcome in &report.outcomes {
                 match &outcome.result {
                     Ok(fit) => {
@@ -343,7 +349,7 @@ impl Metrics {
         set(&service.threads, used.threads);
     }
 
-    fn counters(&self) -> [&IntCounterVec; 14] {
+    fn counters(&self) -> [&IntCounterVec; 15] {
         let (intake, fit, service) = (&self.intake, &self.fit, &self.service);
         [
             &intake.drops,
@@ -357,6 +363,7 @@ impl Metrics {
             &intake.scan_failures,
             &intake.segments_damaged,
             &fit.fits,
+            &fit.fits_rolled,
             &fit.points_filled,
             &service.forecast_files,
             &service.forecast_file_failures,
@@ -375,11 +382,12 @@ impl Metrics {
         ]
     }
 
-    fn reasons(&self) -> [(&IntCounterVec, Vec<String>); 4] {
+    fn reasons(&self) -> [(&IntCounterVec, Vec<String>); 5] {
         [
             (&self.intake.drops_rejected, families::drop_reasons()),
             (&self.intake.rows_rejected, families::row_reasons()),
             (&self.fit.failures, families::fit_failure_reasons()),
+            (&self.fit.rolls_declined, families::decline_reasons()),
             (&self.fit.fallbacks, families::fallback_reasons()),
         ]
     }

@@ -6,7 +6,7 @@ use crate::message::fit_job::FitOutcome;
 use crate::message::landed_file::{Fingerprint, LandedFile};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::publish::fixture::{NOW, Stage, fallback, fit};
-use forecastd_models::Fallback;
+use forecastd_models::{Decline, Fallback};
 
 fn file() -> LandedFile {
     LandedFile {
@@ -166,20 +166,23 @@ fn a_look_at_a_folder_counts_whether_it_succeeds_or_not() {
 #[test]
 fn a_batch_counts_each_channel_once_and_its_time_once() {
     let stage = told(Vec::new());
-    let outcome = |result| FitOutcome {
+    let outcome = |rolled, result| FitOutcome {
         channel: "c".into(),
         version: 1,
         result,
+        rolled,
+        rolling: None,
     };
     let outcomes = vec![
-        outcome(Ok(Arc::new(fit("c", 1.0, &[])))),
-        outcome(Ok(Arc::new(fallback("c", Fallback::Short)))),
-        outcome(Err(FitFailure::NotFinite)),
+        outcome(true, Ok(Arc::new(fit("c", 1.0, &[])))),
+        outcome(false, Ok(Arc::new(fallback("c", Fallback::Short)))),
+        outcome(false, Err(FitFailure::NotFinite)),
     ];
     stage.metrics.fitted(&FitReport {
         dataset: "a".into(),
         epoch: crate::message::fit_job::Epoch::default(),
         outcomes,
+        declined: vec![("d".into(), Decline::Old), ("e".into(), Decline::Old)],
         elapsed: Duration::from_millis(20),
     });
     stage.metrics.worker_busy("fit-0", Duration::from_millis(20));
@@ -187,6 +190,9 @@ fn a_batch_counts_each_channel_once_and_its_time_once() {
         &stage,
         &[
             ("fits_total", 3.0),
+            ("fits_rolled_total", 1.0),
+            ("fit_rolls_declined_total old", 2.0),
+            ("fit_rolls_declined_total far", 0.0),
             ("fit_failures_total not_finite", 1.0),
             ("fit_failures_total panic", 0.0),
             ("fit_fallbacks_total short", 1.0),
