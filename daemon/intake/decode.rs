@@ -147,13 +147,14 @@ fn check_extent(table: &Table, bytes: u64, limits: &Limits) -> Result<(), Reject
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::env;
     use std::io::{Read, Write};
     use std::path::PathBuf;
     use std::sync::Arc;
 
     use arrow::array::{
-        Array, ArrayRef, BooleanArray, Date32Array, Date64Array, DictionaryArray, Float64Array, Int64Array,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Date64Array, DictionaryArray, Float64Array, Int64Array,
         StringArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
         TimestampSecondArray, UInt64Array,
     };
@@ -437,6 +438,37 @@ mod tests {
         ]);
         let decoded = read(file, &long("t", &["a", "b"], "v"));
         assert_eq!(names(&decoded), ["x/y\\/z", "x\\/y/z", "x\\\\/z"]);
+    }
+
+    #[test]
+    fn runs_of_several_channel_columns_end_where_any_of_them_changes() {
+        let count = 20_000;
+        let part = |step: i64, parts: i64| -> ArrayRef {
+            let text = |row: i64| (row % (parts * step) / step % 5 > 0).then(|| format!("p{}", row / step % parts));
+            column(StringArray::from_iter((0..count).map(text)))
+        };
+        let parts = [part(7_001, 4), part(3, 6)];
+        let mut expected = BTreeMap::<String, Vec<(i64, f64)>>::new();
+        for row in 0..count {
+            let [a, b] = parts.each_ref().map(|part| part.as_string::<i32>());
+            let at = row as usize;
+            if a.is_valid(at) && b.is_valid(at) {
+                let name = format!("{}/{}", a.value(at), b.value(at));
+                expected.entry(name).or_default().push((row * SECOND, row as f64));
+            }
+        }
+        let times: Vec<i64> = (0..count).collect();
+        let values: Vec<f64> = times.iter().map(|time| *time as f64).collect();
+        let [a, b] = parts;
+        let file = parquet(vec![("t", seconds(&times)), ("a", a), ("b", b), ("v", floats(&values))]);
+        let decoded = read(file, &long("t", &["a", "b"], "v"));
+        assert_eq!(names(&decoded), expected.keys().collect::<Vec<_>>());
+        for (name, theirs) in &expected {
+            assert_eq!(&rows(&decoded, name), theirs, "{name}");
+        }
+        let taken = expected.values().map(Vec::len).sum::<usize>() as u64;
+        assert_eq!(decoded.account.seen, count as u64);
+        assert_eq!(decoded.account.rejected[&RowReason::BadChannel], count as u64 - taken);
     }
 
     #[test]

@@ -55,7 +55,15 @@ pub struct ChannelExtent {
     pub first: u64,
     /// The place of the last.
     pub last: u64,
+    /// Bytes that its column's reader takes, in a wide file.
+    pub reader: u64,
 }
+
+/// A time and a value.
+const CELL: u64 = 16;
+
+/// What the reader of one column holds at most of it, about: a page and what it was compressed to.
+const PAGES: u64 = 1 << 20;
 
 /// What a row group has for us.
 #[derive(Clone, Debug, Default)]
@@ -205,6 +213,13 @@ impl Survey {
     }
 }
 
+impl ChannelExtent {
+    /// What it takes to hold all its cells, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.cells.saturating_mul(CELL).saturating_add(self.reader)
+    }
+}
+
 impl GroupExtent {
     fn meets(&self, channels: &Range<usize>) -> bool {
         let overlap = self
@@ -233,6 +248,7 @@ impl Surveyor {
             match Place::of(name, self) {
                 Place::Channel(channel) => {
                     self.count(channel, place..place + table.rows());
+                    self.survey.channels[channel].reader = PAGES.min(table.rows().saturating_mul(CELL));
                     whole.add(channel);
                 }
                 Place::Refused => whole.refused = true,
@@ -315,6 +331,7 @@ impl Channels for Surveyor {
             cells: 0,
             first: 0,
             last: 0,
+            reader: 0,
         });
         self.survey.numbers.insert(name, self.survey.channels.len() - 1);
         Some(self.survey.channels.len() - 1)

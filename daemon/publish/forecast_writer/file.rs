@@ -8,18 +8,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, TimestampNanosecondArray};
+use arrow::array::{
+    ArrayRef, DictionaryArray, Float64Array, Float64Builder, Int32Array, StringArray, TimestampNanosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use forecastd_models::{ChannelFit, ChannelName, Forecast, Level};
+use forecastd_models::{ChannelName, Forecast, Level};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
-/// Rows handed to the encoder at once.
+/// Rows handed to the encoder at once, and those by which the last forecast among them goes beyond.
 const BATCH_ROWS: usize = 8 * 1024;
 
 /// Rows of a row group: the encoder holds one in memory, some 8 MB at two levels.
@@ -84,7 +87,11 @@ impl ForecastFile {
             source,
         })?;
         let schema = schema(levels);
-        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties()));
+        // The schema says how we hold the columns, which is nothing to readers: to them a channel is a text.
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(&schema))
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options);
         let writer = writer.map_err(|source| content(&path, source))?;
         Ok(Self {
             rows: Rows::new(levels.len()),
@@ -95,16 +102,11 @@ impl ForecastFile {
         })
     }
 
-    /// Adds the forecasts of more channels. A level that a forecast lacks is null; rows stand in the order they come.
-    pub fn append(&mut self, fits: &[Arc<ChannelFit>]) -> Result<(), ForecastFileError> {
-        for fit in fits {
-            let forecast = &fit.forecast;
-            for step in 1..=forecast.horizon() {
-                self.rows.push(forecast, step, &self.levels);
-                if self.rows.step.len() == BATCH_ROWS {
-                    self.write_rows()?;
-                }
-            }
+    /// Adds a channel's forecast. A level that it lacks is null; rows stand in the order they come.
+    pub fn append(&mut self, forecast: &Forecast) -> Result<(), ForecastFileError> {
+        self.rows.push(forecast, &self.levels);
+        if self.rows.step.len() >= BATCH_ROWS {
+            self.write_rows()?;
         }
         Ok(())
     }
@@ -131,51 +133,66 @@ impl ForecastFile {
 /// Rows that wait to be encoded, by column.
 #[derive(Debug)]
 struct Rows {
-    channel: Vec<ChannelName>,
+    /// Whose forecasts these are, and of each row, which of them it is of.
+    channels: Vec<ChannelName>,
+    channel: Vec<i32>,
     cutoff: Vec<i64>,
     step: Vec<i32>,
     time: Vec<i64>,
     mean: Vec<f64>,
     /// Lower and upper bound of each level.
-    bounds: Vec<[Vec<Option<f64>>; 2]>,
+    bounds: Vec<[Float64Builder; 2]>,
 }
 
 impl Rows {
     fn new(levels: usize) -> Self {
+        let bounds = || [Float64Builder::new(), Float64Builder::new()];
         Self {
+            channels: Vec::new(),
             channel: Vec::new(),
             cutoff: Vec::new(),
             step: Vec::new(),
             time: Vec::new(),
             mean: Vec::new(),
-            bounds: vec![Default::default(); levels],
+            bounds: std::iter::repeat_with(bounds).take(levels).collect(),
         }
     }
 
-    fn push(&mut self, forecast: &Forecast, step: usize, levels: &[Level]) {
-        self.channel.push(Arc::clone(&forecast.channel));
-        self.cutoff.push(forecast.cutoff().0);
-        self.step.push(i32::try_from(step).unwrap_or(i32::MAX));
-        self.time.push(forecast.time(step).0);
-        self.mean.push(forecast.mean[step - 1]);
+    fn push(&mut self, forecast: &Forecast, levels: &[Level]) {
+        let horizon = forecast.horizon();
+        self.channel
+            .extend(std::iter::repeat_n(self.channels.len() as i32, horizon));
+        self.channels.push(Arc::clone(&forecast.channel));
+        self.cutoff.extend(std::iter::repeat_n(forecast.cutoff().0, horizon));
+        self.step.extend((1..).take(horizon));
+        self.time.extend((1..=horizon).map(|step| forecast.time(step).0));
+        self.mean.extend_from_slice(&forecast.mean);
         for ([lower, upper], level) in self.bounds.iter_mut().zip(levels) {
-            let interval = forecast.intervals.iter().find(|interval| interval.level == *level);
-            lower.push(interval.map(|interval| interval.lower[step - 1]));
-            upper.push(interval.map(|interval| interval.upper[step - 1]));
+            match forecast.intervals.iter().find(|interval| interval.level == *level) {
+                Some(interval) => {
+                    lower.append_slice(&interval.lower);
+                    upper.append_slice(&interval.upper);
+                }
+                None => {
+                    lower.append_nulls(horizon);
+                    upper.append_nulls(horizon);
+                }
+            }
         }
     }
 
     fn columns(self) -> Vec<ArrayRef> {
         let instants = |times: Vec<i64>| TimestampNanosecondArray::from(times).with_timezone("UTC");
+        let names = StringArray::from_iter_values(self.channels);
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(self.channel)),
+            Arc::new(DictionaryArray::new(Int32Array::from(self.channel), Arc::new(names))),
             Arc::new(instants(self.cutoff)),
             Arc::new(Int32Array::from(self.step)),
             Arc::new(instants(self.time)),
             Arc::new(Float64Array::from(self.mean)),
         ];
-        for bound in self.bounds.into_iter().flatten() {
-            columns.push(Arc::new(Float64Array::from(bound)));
+        for mut bound in self.bounds.into_iter().flatten() {
+            columns.push(Arc::new(bound.finish()));
         }
         columns
     }
@@ -183,8 +200,9 @@ impl Rows {
 
 fn schema(levels: &[Level]) -> SchemaRef {
     let instant = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let name = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let mut fields = vec![
-        Field::new("channel", DataType::Utf8, false),
+        Field::new("channel", name, false),
         Field::new("cutoff", instant.clone(), false),
         Field::new("step", DataType::Int32, false),
         Field::new("time", instant, false),
@@ -198,12 +216,21 @@ fn schema(levels: &[Level]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn properties() -> WriterProperties {
-    WriterProperties::builder()
+/// Each column as its numbers lie: names, cutoffs and steps repeat, times ascend, and no float comes twice, so that
+/// looking for one would be in vain.
+fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_created_by(concat!("forecastd ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
+        .set_column_dictionary_enabled("time".into(), false)
+        .set_column_encoding("time".into(), Encoding::DELTA_BINARY_PACKED);
+    for field in schema.fields() {
+        if *field.data_type() == DataType::Float64 {
+            properties = properties.set_column_dictionary_enabled(field.name().as_str().into(), false);
+        }
+    }
+    properties.build()
 }
 
 /// A hidden file beside `path`, readable by whom the umask lets read; gone when dropped.
@@ -243,7 +270,7 @@ mod tests {
 
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
-    use forecastd_models::Fallback;
+    use forecastd_models::{ChannelFit, Fallback};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
@@ -264,7 +291,7 @@ mod tests {
     fn write(path: &Path, fits: Vec<ChannelFit>) -> RecordBatch {
         let mut file = ForecastFile::create(path, &[level(0.8), level(0.975)]).expect("created");
         for fit in fits {
-            file.append(&[Arc::new(fit)]).expect("appended");
+            file.append(&fit.forecast).expect("appended");
         }
         assert_eq!(file.finish().expect("finished"), path);
         read(path)
