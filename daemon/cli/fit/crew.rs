@@ -1,7 +1,7 @@
 //! Threads that fit channels as they are gathered, with results in the order of the channels.
 //!
-//! Jobs are dealt to the threads in turn, and results are taken in the same turn. So nothing has to be put in order, and
-//! no queue holds more than its depth, however long one fit may take.
+//! Jobs are dealt to the threads in turn, and results are taken in the same turn. So nothing has to be put in order,
+//! and no queue holds more than its depth, however long one fit may take.
 
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;

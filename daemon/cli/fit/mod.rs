@@ -1,4 +1,5 @@
-//! `forecastd fit`: files of one data set, without the service, over the same code: decode, history, fit, forecast file.
+//! `forecastd fit`: files of one data set, without the service, over the same code: decode, history, fit, forecast
+//! file.
 //!
 //! A look at the names says which channels stand where. Then rows stream in, a channel is fitted when it is whole, and
 //! forecasts stream out, in the order in which channels first appear. What is held is the channels that are not whole
@@ -38,10 +39,6 @@ use crate::publish::forecast_writer::ForecastFile;
 use crate::service::signals;
 
 /// Fit the channels of parquet files and print or write their forecasts, without the service.
-///
-/// Channels are fitted on all cores while rows are read; forecasts come in the order in which channels first appear in
-/// the files. A channel that cannot be fitted is listed with its reason, and the others go on. The exit status is 0 if
-/// any channel has a forecast.
 #[derive(Debug, clap::Args)]
 pub(super) struct Fit {
     /// Parquet files that are parts of one data set, or folders of them (all `*.parquet` in it, by name). A channel may
@@ -87,8 +84,8 @@ pub(super) struct Fit {
     /// Threads that fit [default: one a core].
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Write a forecast file into this folder, and print only the channels that have no forecast: FILE-forecasts.parquet
-    /// for one FILE, forecasts.parquet for several, with -I-of-N for a shard.
+    /// Write a forecast file into this folder, and print only the channels that have no forecast. It is called
+    /// FILE-forecasts.parquet for one FILE, forecasts.parquet for several, with -I-of-N for a shard.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print models and forecasts as one JSON object, a line a channel.
