@@ -1,7 +1,7 @@
 //! `forecastd fit` at scale: many short series, parquet to parquet, in bounded memory.
 //!
 //! `cargo bench --bench fit` fits 100,000 series of 1,000 points; `cargo bench --bench fit -- 1000000` a million, for
-//! which 25 GB must be free in `target`. `-- 100000 interleaved` writes the same rows in order of time instead of channel.
+//! which 25 GB must be free in `target`. `-- 100000 interleaved` writes the rows in order of time instead of channel.
 //! With `--test` a tiny input, so that it cannot rot.
 //!
 //! Making the input is not measured: it is written by this process, and read by the executable as its child.

@@ -1,6 +1,6 @@
 //! A parquet file as a table: its footer, the columns asked for, and its rows piece by piece.
 //!
-//! Errors and panics of the reader become verdicts that name the place. What a file may cost is for the caller to check.
+//! Errors and panics of the reader become verdicts that name the place. What a file may cost, the caller checks.
 
 use std::fs::File;
 use std::ops::ControlFlow;

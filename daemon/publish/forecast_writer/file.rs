@@ -2,9 +2,9 @@
 //!
 //! Its name, and which older files it replaces, are left to the caller.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +19,9 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use tempfile::NamedTempFile;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+use rustix::io::Errno;
+use tempfile::TempPath;
 use thiserror::Error;
 
 /// Rows handed to the encoder at once, and those by which the last forecast among them goes beyond.
@@ -65,8 +67,8 @@ pub enum ForecastFileError {
     },
 }
 
-/// A forecast file in the making: under a temporary name beside its place until [`finish`](Self::finish), gone if
-/// that is never reached.
+/// A forecast file in the making: without a name until [`finish`](Self::finish), so that even a process that is killed
+/// leaves nothing. On a filesystem that has no nameless files it bears a temporary name beside its place.
 ///
 /// Columns: `channel`, `cutoff`, `step`, `time`, `mean`, and `lower_80`, `upper_80` for each level in percent.
 #[derive(Debug)]
@@ -75,14 +77,15 @@ pub struct ForecastFile {
     schema: SchemaRef,
     levels: Vec<Level>,
     rows: Rows,
-    writer: ArrowWriter<NamedTempFile>,
+    writer: ArrowWriter<File>,
+    temporary: Option<TempPath>,
 }
 
 impl ForecastFile {
     /// Begins a file that will stand at `path`, with one pair of bounds a level.
     pub fn create(path: impl Into<PathBuf>, levels: &[Level]) -> Result<Self, ForecastFileError> {
         let path = path.into();
-        let file = temporary(&path).map_err(|source| ForecastFileError::File {
+        let (file, temporary) = unplaced(&path).map_err(|source| ForecastFileError::File {
             path: path.clone(),
             source,
         })?;
@@ -99,6 +102,7 @@ impl ForecastFile {
             path,
             schema,
             writer,
+            temporary,
         })
     }
 
@@ -115,7 +119,7 @@ impl ForecastFile {
     pub fn finish(mut self) -> Result<PathBuf, ForecastFileError> {
         self.write_rows()?;
         let file = self.writer.into_inner().map_err(|source| content(&self.path, source))?;
-        place(file, &self.path).map_err(|source| ForecastFileError::File {
+        place(&file, self.temporary, &self.path).map_err(|source| ForecastFileError::File {
             path: self.path.clone(),
             source,
         })?;
@@ -233,20 +237,42 @@ fn properties(schema: &Schema) -> WriterProperties {
     properties.build()
 }
 
-/// A hidden file beside `path`, readable by whom the umask lets read; gone when dropped.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+/// A file that is nowhere yet, or the temporary name that it must have; readable by whom the umask lets read.
+fn unplaced(path: &Path) -> io::Result<(File, Option<TempPath>)> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(folder(path), flags, Mode::from_raw_mode(0o666)) {
+        Ok(nameless) => Ok((File::from(nameless), None)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let (file, name) = temporary(path, |name| File::create_new(name))?;
+            Ok((file, Some(name)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes something under a hidden name beside `path`, which is gone when dropped.
+fn temporary<T>(path: &Path, make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<(T, TempPath)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    tempfile::Builder::new()
+    let made = tempfile::Builder::new()
         .prefix(&format!(".{name}-"))
         .suffix(".tmp")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder(path))
+        .make_in(folder(path), make)?;
+    Ok(made.into_parts())
 }
 
 /// Content before name, name before the folder's own entry: a power cut leaves the whole file or none.
-fn place(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+fn place(file: &File, named: Option<TempPath>, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    let name = match named {
+        Some(name) => name,
+        None => {
+            // A rename alone replaces an older file in one step, and it needs a name to begin with.
+            let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let link = |name: &Path| Ok(linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)?);
+            temporary(path, link)?.1
+        }
+    };
+    name.persist(path)?;
     File::open(folder(path))?.sync_all()
 }
 
@@ -267,6 +293,7 @@ fn content(path: &Path, source: ParquetError) -> ForecastFileError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
@@ -354,7 +381,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let entries = || fs::read_dir(folder.path()).expect("listed").count();
         let file = ForecastFile::create(folder.path().join("out.parquet"), &[]).expect("created");
-        assert_eq!(entries(), 1);
         drop(file);
         assert_eq!(entries(), 0);
         let error = ForecastFile::create("no/such/folder/out.parquet", &[]).expect_err("no folder");
@@ -367,10 +393,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_can_be_read_by_whom_the_umask_lets_read() {
+    fn a_file_that_must_have_a_temporary_name_is_gone_if_dropped_and_takes_its_place_if_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.parquet");
-        write(&path, Vec::new());
+        let entries = || fs::read_dir(folder.path()).expect("listed").count();
+        drop(temporary(&path, |name| File::create_new(name)).expect("created"));
+        assert_eq!(entries(), 0);
+        let (file, name) = temporary(&path, |name| File::create_new(name)).expect("created");
+        place(&file, Some(name), &path).expect("placed");
+        assert_eq!((entries(), path.exists()), (1, true));
+    }
+
+    #[test]
+    fn a_file_that_replaces_an_older_one_can_be_read_by_whom_the_umask_lets_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.parquet");
+        write(&path, vec![fit("a", 10.0, &[0.8])]);
+        assert_eq!(write(&path, Vec::new()).num_rows(), 0);
         let plain = folder.path().join("plain");
         fs::write(&plain, "").expect("written");
         let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode();
