@@ -115,3 +115,12 @@ impl Config {
 pub fn parse_frequency(text: &str) -> Result<forecastd_models::Frequency, String> {
     unit::frequency(text).map_err(|complaint| complaint.at("").to_string())
 }
+
+/// A number of bytes as the configuration has it: `2GiB`, `500MB`, `4096`.
+///
+/// # Errors
+///
+/// A sentence that quotes the text and says what to write.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    unit::size(text).map_err(|complaint| complaint.at("").to_string())
+}

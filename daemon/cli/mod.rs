@@ -28,7 +28,7 @@ enum Command {
     Run(run::Run),
     /// Check a configuration file and exit.
     Check(check::Check),
-    /// Fit one parquet file and print or write its forecasts, without the service.
+    /// Fit the channels of parquet files and print or write their forecasts, without the service.
     Fit(fit::Fit),
     /// Prove that the state is whole: every row accounted for, every segment intact.
     Fsck(fsck::Fsck),

@@ -54,6 +54,19 @@ impl Plan {
         }
     }
 
+    /// The same, without the columns of channels whose names `keep` does not want. Only a wide file has such columns.
+    pub(crate) fn only(mut self, keep: impl Fn(&str) -> bool) -> Self {
+        let Cells::Wide(channels) = &mut self.cells else {
+            return self;
+        };
+        channels.retain(|(_, name)| keep(name));
+        channels.iter_mut().for_each(|(index, _)| *index = self.roots[*index]);
+        self.time = self.roots[self.time];
+        self.roots = vec![self.time];
+        self.settle_positions();
+        self
+    }
+
     /// Until here every index was one of the file's; the reader counts only the columns that it reads.
     fn settle_positions(&mut self) {
         match &self.cells {
@@ -268,6 +281,14 @@ mod tests {
             (plan.roots.as_slice(), plan.time, plan.values_per_row()),
             (&[1, 4][..], 0, 1)
         );
+        assert_eq!(plan.cells, Cells::Wide(vec![(1, "count".into())]));
+    }
+
+    #[test]
+    fn a_plan_of_fewer_channels_reads_fewer_columns() {
+        let plan = Plan::new(&readings(), &wide_columns("date", None)).expect("planned");
+        let plan = plan.only(|name| name == "count");
+        assert_eq!((plan.roots.as_slice(), plan.time), (&[1, 4][..], 0));
         assert_eq!(plan.cells, Cells::Wide(vec![(1, "count".into())]));
     }
 

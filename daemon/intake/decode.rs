@@ -3,21 +3,17 @@
 //!
 //! What it may cost in memory and time is bounded by `decoder`, which runs this in a process of its own.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::ops::ControlFlow;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use forecastd_config::{Columns, Limits};
-use forecastd_models::Timestamp;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::basic::Type;
-use parquet::errors::ParquetError;
+use forecastd_models::{ChannelName, Timestamp};
 
-use super::columns::Plan;
 use super::footer::Shape;
-use super::rows::{Rows, clip};
+use super::names::{Channels, clip};
+use super::rows::{RowSink, Rows};
+use super::table::Table;
 use crate::message::account::RowAccount;
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::series_drop::RawRows;
@@ -47,99 +43,100 @@ const VALUES_A_BYTE: u64 = 256;
 /// Values that any file may hold, however small it is.
 const FREE_VALUES: u64 = 1_000_000;
 
-/// Rows of the file decoded at once.
-const PIECE: usize = 8_192;
-
 /// The longest verdict, in bytes: it may quote the file.
 const DETAIL: usize = 4_096;
 
 /// Reads the rows of a file; those later than `latest` are refused.
 pub fn decode(file: File, columns: &Columns, limits: &Limits, latest: Timestamp) -> Result<Decoded, Rejected> {
-    read(&file, columns, limits, latest)
+    read(file, columns, limits, latest)
         .map_err(|rejected| Rejected::new(rejected.reason, clip(&rejected.detail, DETAIL)))
 }
 
-fn read(file: &File, columns: &Columns, limits: &Limits, latest: Timestamp) -> Result<Decoded, Rejected> {
-    check_footer(file)?;
-    let metadata = guarded("the footer", || load(file))?;
-    let plan = Plan::new(metadata.schema(), columns)?;
-    check_extent(file, &metadata, &plan, limits)?;
-    let mut rows = Rows::new(&plan, latest);
-    for group in 0..metadata.metadata().num_row_groups() {
-        guarded(&format!("row group {group}"), || {
-            read_group(file, &metadata, group, &plan, &mut rows)
+fn read(file: File, columns: &Columns, limits: &Limits, latest: Timestamp) -> Result<Decoded, Rejected> {
+    let bytes = check_footer(&file)?;
+    let table = Table::open(file, columns)?;
+    check_extent(&table, bytes, limits)?;
+    let mut collected = Collected::default();
+    let mut rows = Rows::new(&table.plan, latest, &mut collected);
+    for group in 0..table.groups() {
+        let _ = table.read(group, &table.plan.roots, |batch| {
+            rows.take(batch)?;
+            Ok(ControlFlow::Continue(()))
         })?;
     }
-    if let Some(text) = rows.no_time_at_all() {
-        let detail = format!("column {:?} holds no time: {text:?} is not ISO 8601", columns.time);
-        return Err(Rejected::new(RejectReason::Schema, detail));
-    }
-    let (rows, account) = rows.finish();
+    rows.check_times(&columns.time)?;
+    let account = rows.finish();
+    let rows = collected.finish();
     Ok(Decoded { rows, account })
 }
 
-fn check_footer(file: &File) -> Result<(), Rejected> {
-    let shape = file.metadata().and_then(|metadata| Shape::of(file, metadata.len()));
-    match shape.map_err(|error| Rejected::new(RejectReason::Corrupt, format!("the footer: {error}")))? {
+/// Every channel's rows.
+#[derive(Debug, Default)]
+struct Collected {
+    numbers: HashMap<ChannelName, usize>,
+    rows: Vec<Vec<(Timestamp, f64)>>,
+}
+
+impl Collected {
+    fn finish(mut self) -> RawRows {
+        let mut raw = RawRows::default();
+        for (name, number) in self.numbers {
+            let rows = std::mem::take(&mut self.rows[number]);
+            if !rows.is_empty() {
+                raw.channels.insert(name, rows);
+            }
+        }
+        raw
+    }
+}
+
+impl Channels for Collected {
+    fn channel(&mut self, name: &str) -> Option<usize> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(*number);
+        }
+        self.numbers.insert(name.into(), self.rows.len());
+        self.rows.push(Vec::new());
+        Some(self.rows.len() - 1)
+    }
+
+    fn refuses(&mut self, _: &str) -> bool {
+        true
+    }
+}
+
+impl RowSink for Collected {
+    fn take(&mut self, channel: usize, _: usize, times: &[Timestamp], values: &[f64]) {
+        self.rows[channel].extend(times.iter().copied().zip(values.iter().copied()));
+    }
+}
+
+/// The size of a file that has a footer which may be read.
+fn check_footer(file: &File) -> Result<u64, Rejected> {
+    let unreadable = |error| Rejected::new(RejectReason::Corrupt, format!("the footer: {error}"));
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    match Shape::of(file, bytes).map_err(unreadable)? {
         Shape::Whole { footer } if footer > FOOTER => {
             let detail = format!("a footer of {footer} bytes; {FOOTER} are allowed: write fewer row groups");
             Err(Rejected::new(RejectReason::TooLarge, detail))
         }
-        shape => shape.verdict().map_or(Ok(()), Err),
+        shape => shape.verdict().map_or(Ok(bytes), Err),
     }
 }
 
-fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
-    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new())?;
-    match without_wrapping(&metadata) {
-        Some(schema) => {
-            let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-            ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
-        }
-        None => Ok(metadata),
-    }
-}
-
-/// The old INT96 times reach far beyond what 64-bit nanoseconds hold, and the reader wraps around: year 9999, which
-/// some writers mean as "never", would become a plausible instant. Read as microseconds they stay what they are.
-fn without_wrapping(metadata: &ArrowReaderMetadata) -> Option<Schema> {
-    let descriptor = metadata.parquet_schema();
-    let is_int96 = |leaf: usize| descriptor.column(leaf).physical_type() == Type::INT96;
-    let int96: Vec<usize> = (0..descriptor.num_columns())
-        .filter(|leaf| is_int96(*leaf))
-        .map(|leaf| descriptor.get_column_root_idx(leaf))
-        .collect();
-    let microseconds = |(root, field): (usize, &Arc<Field>)| match field.data_type() {
-        DataType::Timestamp(_, zone) if int96.contains(&root) => {
-            let data_type = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            Arc::new(field.as_ref().clone().with_data_type(data_type))
-        }
-        _ => Arc::clone(field),
-    };
-    let fields = metadata.schema().fields().iter().enumerate();
-    (!int96.is_empty()).then(|| Schema::new(fields.map(microseconds).collect::<Vec<_>>()))
-}
-
-fn check_extent(file: &File, metadata: &ArrowReaderMetadata, plan: &Plan, limits: &Limits) -> Result<(), Rejected> {
-    let groups = metadata.metadata().row_groups();
-    if groups.len() > ROW_GROUPS {
-        let detail = format!("{} row groups; {ROW_GROUPS} are allowed", groups.len());
+fn check_extent(table: &Table, bytes: u64, limits: &Limits) -> Result<(), Rejected> {
+    if table.groups() > ROW_GROUPS {
+        let detail = format!("{} row groups; {ROW_GROUPS} are allowed", table.groups());
         return Err(Rejected::new(RejectReason::TooLarge, detail));
     }
-    let rows = groups.iter().fold(0u64, |rows, group| {
-        rows.saturating_add(group.num_rows().max(0).unsigned_abs())
-    });
-    let columns = plan.values_per_row() as u64;
+    let rows = table.rows();
+    let columns = table.plan.values_per_row() as u64;
     let values = rows.saturating_mul(columns);
     if values > limits.file_values {
         let allowed = limits.file_values;
         let detail = format!("{rows} rows of {columns} values; limits.file_values allows {allowed} values in all");
         return Err(Rejected::new(RejectReason::TooLarge, detail));
     }
-    let bytes = file
-        .metadata()
-        .map_err(|error| Rejected::new(RejectReason::Corrupt, format!("the footer: {error}")))?
-        .len();
     let allowed = bytes.saturating_mul(VALUES_A_BYTE).max(FREE_VALUES);
     if values > allowed {
         let detail = format!("{values} values in a file of {bytes} bytes; a file of that size may hold {allowed}");
@@ -148,54 +145,22 @@ fn check_extent(file: &File, metadata: &ArrowReaderMetadata, plan: &Plan, limits
     Ok(())
 }
 
-/// One row group at a time, so that a verdict can name it.
-fn read_group(
-    file: &File,
-    metadata: &ArrowReaderMetadata,
-    group: usize,
-    plan: &Plan,
-    rows: &mut Rows<'_>,
-) -> Result<(), ParquetError> {
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), plan.roots.iter().copied());
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone())
-        .with_row_groups(vec![group])
-        .with_projection(mask)
-        .with_batch_size(PIECE)
-        .build()?;
-    for batch in reader {
-        rows.take(&batch?)?;
-    }
-    Ok(())
-}
-
-/// Runs a piece of the reader. arrow-rs counts a panic on a malformed file as a bug to be fixed some day, not as a
-/// vulnerability; to us it says that the file cannot be read.
-fn guarded<T>(place: &str, run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Rejected> {
-    let detail = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => format!("{place}: {error}"),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("{place}: the reader gave up: {}", message.unwrap_or("no reason given"))
-        }
-    };
-    Err(Rejected::new(RejectReason::Corrupt, detail))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::env;
     use std::io::{Read, Write};
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     use arrow::array::{
-        Array, ArrayRef, BooleanArray, Date32Array, Date64Array, DictionaryArray, Float64Array, Int64Array,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Date64Array, DictionaryArray, Float64Array, Int64Array,
         StringArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
         TimestampSecondArray, UInt64Array,
     };
     use arrow::compute::cast;
-    use arrow::datatypes::Int32Type;
+    use arrow::datatypes::{DataType, Int32Type, TimeUnit};
+    use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
     use parquet::data_type::{Int96, Int96Type};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
@@ -476,6 +441,37 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_several_channel_columns_end_where_any_of_them_changes() {
+        let count = 20_000;
+        let part = |step: i64, parts: i64| -> ArrayRef {
+            let text = |row: i64| (row % (parts * step) / step % 5 > 0).then(|| format!("p{}", row / step % parts));
+            column(StringArray::from_iter((0..count).map(text)))
+        };
+        let parts = [part(7_001, 4), part(3, 6)];
+        let mut expected = BTreeMap::<String, Vec<(i64, f64)>>::new();
+        for row in 0..count {
+            let [a, b] = parts.each_ref().map(|part| part.as_string::<i32>());
+            let at = row as usize;
+            if a.is_valid(at) && b.is_valid(at) {
+                let name = format!("{}/{}", a.value(at), b.value(at));
+                expected.entry(name).or_default().push((row * SECOND, row as f64));
+            }
+        }
+        let times: Vec<i64> = (0..count).collect();
+        let values: Vec<f64> = times.iter().map(|time| *time as f64).collect();
+        let [a, b] = parts;
+        let file = parquet(vec![("t", seconds(&times)), ("a", a), ("b", b), ("v", floats(&values))]);
+        let decoded = read(file, &long("t", &["a", "b"], "v"));
+        assert_eq!(names(&decoded), expected.keys().collect::<Vec<_>>());
+        for (name, theirs) in &expected {
+            assert_eq!(&rows(&decoded, name), theirs, "{name}");
+        }
+        let taken = expected.values().map(Vec::len).sum::<usize>() as u64;
+        assert_eq!(decoded.account.seen, count as u64);
+        assert_eq!(decoded.account.rejected[&RowReason::BadChannel], count as u64 - taken);
+    }
+
+    #[test]
     fn a_single_channel_column_names_the_channel_as_it_stands() {
         let file = parquet(vec![
             ("t", seconds(&[0])),
@@ -628,16 +624,6 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_reader_is_a_verdict_that_tells_where_and_what() {
-        let length = 3;
-        let rejected = guarded::<()>("row group 7", || panic!("a length of {length}")).expect_err("a panic");
-        assert_eq!(
-            rejected,
-            Rejected::new(RejectReason::Corrupt, "row group 7: the reader gave up: a length of 3")
-        );
-    }
-
-    #[test]
     fn a_corrupt_page_names_its_row_group() {
         let values: Vec<f64> = (0..4_000).map(f64::from).collect();
         let times: Vec<i64> = (0..4_000).collect();
@@ -649,7 +635,7 @@ mod tests {
         let mut file = parquet_of(&batch(vec![("t", seconds(&times)), ("v", floats(&values))]), properties);
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).expect("read");
-        let metadata = load(&file).expect("a footer");
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).expect("a footer");
         let (start, length) = metadata.metadata().row_group(1).column(1).byte_range();
         bytes[(start + length / 2) as usize..(start + length) as usize].fill(0xff);
         let mut file = tempfile::tempfile().expect("a file");

@@ -218,9 +218,7 @@ fn ending(status: ExitStatus, limits: &Limits) -> Failure {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{
-        DictionaryArray, Float64Array, Int8Array, StringArray, TimestampMillisecondArray, TimestampSecondArray,
-    };
+    use arrow::array::{DictionaryArray, Float64Array, Int8Array, StringArray, TimestampSecondArray};
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_writer::ArrowWriterOptions;
     use parquet::basic::{Compression, ZstdLevel};
@@ -267,11 +265,11 @@ mod tests {
         parquet(vec![("t", column(times)), ("v", column(values))])
     }
 
-    /// A few kilobytes that unfold to 512 MiB of text: 64 rows, each naming the one entry of 8 MiB in the dictionary.
+    /// A few kilobytes that unfold to 512 MiB of text: 64 rows, each with the one time of 8 MiB in the dictionary.
     fn bomb() -> File {
         let entry = StringArray::from(vec!["0".repeat(8 << 20)]);
-        let names = DictionaryArray::new(Int8Array::from(vec![0; 64]), Arc::new(entry));
-        let times = TimestampMillisecondArray::from_iter_values(0..64);
+        let times = DictionaryArray::new(Int8Array::from(vec![0; 64]), Arc::new(entry));
+        let names = StringArray::from(vec!["a"; 64]);
         let values = Float64Array::from(vec![1.0; 64]);
         let properties = WriterProperties::builder()
             .set_dictionary_page_size_limit(usize::MAX)

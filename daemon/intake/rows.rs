@@ -1,47 +1,61 @@
 //! Cells become rows: each value goes to its channel, or is counted under the reason why not.
 //!
 //! Where several reasons hold, the first of these counts: no time, bad channel, not finite, future. An empty value is
-//! no row at all.
+//! no row at all. Who keeps the rows, and of which channels, is the sink's business.
 
-use std::collections::HashMap;
+use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
-use forecastd_models::{ChannelName, Timestamp};
+use forecastd_models::Timestamp;
 
 use super::columns::{Cells, Plan, is_text, plain};
+use super::names::{Channels, NAME, Names, Place, Run, clip};
 use crate::message::account::{RowAccount, RowReason};
-use crate::message::series_drop::RawRows;
+use crate::message::rejected::{RejectReason, Rejected};
 
-/// The longest name of a channel, in bytes: it becomes a label.
-const NAME: usize = 512;
+/// Where the rows of a file go.
+pub(crate) trait RowSink: Channels {
+    /// Takes what stands in the next `cells` cells of a channel: so many rows, every value finite.
+    fn take(&mut self, channel: usize, cells: usize, times: &[Timestamp], values: &[f64]);
+}
 
-/// The rows of a file, as far as it was read.
+/// Reads the cells of a file, batch by batch.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
+pub(crate) struct Rows<'a, S> {
     plan: &'a Plan,
     latest: Timestamp,
-    names: HashMap<ChannelName, usize>,
-    rows: Vec<Vec<(Timestamp, f64)>>,
+    sink: &'a mut S,
+    names: Names,
     account: RowAccount,
     /// A text that is no time, if no time was read so far.
     unread_time: Option<String>,
     any_time: bool,
+    /// The good rows of a run that has others too.
+    sifted: (Vec<Timestamp>, Vec<f64>),
 }
 
-impl<'a> Rows<'a> {
-    /// None yet; rows later than `latest` will be refused.
-    pub(crate) fn new(plan: &'a Plan, latest: Timestamp) -> Self {
+/// A column of times, and which of them are none.
+struct Times {
+    instants: Vec<Timestamp>,
+    nulls: Option<NullBuffer>,
+}
+
+impl<'a, S: RowSink> Rows<'a, S> {
+    /// Nothing read yet; rows later than `latest` will be refused.
+    pub(crate) fn new(plan: &'a Plan, latest: Timestamp, sink: &'a mut S) -> Self {
         Self {
             plan,
             latest,
-            names: HashMap::new(),
-            rows: Vec::new(),
+            sink,
+            names: Names::default(),
             account: RowAccount::default(),
             unread_time: None,
             any_time: false,
+            sifted: Default::default(),
         }
     }
 
@@ -52,99 +66,90 @@ impl<'a> Rows<'a> {
         match &plan.cells {
             Cells::Wide(channels) => {
                 for (column, name) in channels {
-                    let values = values(batch.column(*column))?;
-                    let channel = self.channel(name);
-                    for (time, value) in times.iter().zip(&values) {
-                        self.put(*time, channel, value);
-                    }
+                    let whole = Run {
+                        rows: 0..batch.num_rows(),
+                        place: Place::of(name, self.sink),
+                    };
+                    self.put(&times, &values(batch.column(*column))?, &[whole]);
                 }
             }
             Cells::Long { channel, value } => {
                 let values = values(batch.column(*value))?;
-                let channels = self.channels(batch, channel)?;
-                for ((time, channel), value) in times.iter().zip(channels).zip(&values) {
-                    self.put(*time, channel, value);
-                }
+                let runs = self.names.runs(batch, channel, self.sink)?;
+                self.put(&times, &values, &runs);
             }
         }
         Ok(())
     }
 
-    /// A text of the time column, if there were texts and none of them was a time.
-    pub(crate) fn no_time_at_all(&self) -> Option<&str> {
-        self.unread_time.as_deref().filter(|_| !self.any_time)
+    /// Refuses a column of texts none of which was a time.
+    pub(crate) fn check_times(&self, column: &str) -> Result<(), Rejected> {
+        match &self.unread_time {
+            Some(text) if !self.any_time => {
+                let detail = format!("column {column:?} holds no time: {text:?} is not ISO 8601");
+                Err(Rejected::new(RejectReason::Schema, detail))
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// All rows, and where the others went.
-    pub(crate) fn finish(mut self) -> (RawRows, RowAccount) {
-        let mut raw = RawRows::default();
-        for (name, index) in self.names {
-            let rows = std::mem::take(&mut self.rows[index]);
-            if !rows.is_empty() {
-                raw.channels.insert(name, rows);
+    /// Where the rows went; what the sink took counts as seen only.
+    pub(crate) fn finish(self) -> RowAccount {
+        self.account
+    }
+
+    /// Most batches have nothing but rows: their runs are handed on as they stand.
+    fn put(&mut self, times: &Times, values: &Float64Array, runs: &[Run]) {
+        let every_time = times.nulls.is_none() && times.instants.iter().all(|time| *time <= self.latest);
+        let every_value = values.null_count() == 0 && values.values().iter().all(|value| value.is_finite());
+        for Run { rows, place } in runs.iter().cloned() {
+            match place {
+                Place::Elsewhere => {}
+                Place::Channel(channel) if every_time && every_value => {
+                    self.account.seen += rows.len() as u64;
+                    let (times, values) = (&times.instants[rows.clone()], &values.values()[rows.clone()]);
+                    self.sink.take(channel, rows.len(), times, values);
+                }
+                Place::Channel(channel) => self.sift(times, values, rows, Some(channel)),
+                Place::Refused => self.sift(times, values, rows, None),
             }
         }
-        (raw, self.account)
     }
 
-    fn put(&mut self, time: Option<Timestamp>, channel: Option<usize>, value: Option<f64>) {
-        let Some(value) = value.filter(|value| !value.is_nan()) else {
-            self.account.missing += 1;
-            return;
-        };
-        let refused = match (time, channel) {
-            (None, _) => RowReason::NoTime,
-            (_, None) => RowReason::BadChannel,
-            _ if value.is_infinite() => RowReason::NotFinite,
-            (Some(time), _) if time > self.latest => RowReason::Future,
-            (Some(time), Some(channel)) => {
-                self.account.seen += 1;
-                self.rows[channel].push((time, value));
-                return;
+    /// Looks at a run row by row.
+    fn sift(&mut self, times: &Times, values: &Float64Array, rows: Range<usize>, channel: Option<usize>) {
+        let cells = rows.len();
+        self.sifted.0.clear();
+        self.sifted.1.clear();
+        for row in rows {
+            let value = values.value(row);
+            if values.is_null(row) || value.is_nan() {
+                self.account.missing += 1;
+                continue;
             }
-        };
-        self.account.reject(refused, 1);
+            let refused = match times.at(row) {
+                None => RowReason::NoTime,
+                Some(_) if channel.is_none() => RowReason::BadChannel,
+                Some(_) if value.is_infinite() => RowReason::NotFinite,
+                Some(time) if time > self.latest => RowReason::Future,
+                Some(time) => {
+                    self.account.seen += 1;
+                    self.sifted.0.push(time);
+                    self.sifted.1.push(value);
+                    continue;
+                }
+            };
+            self.account.reject(refused, 1);
+        }
+        if let Some(channel) = channel {
+            self.sink.take(channel, cells, &self.sifted.0, &self.sifted.1);
+        }
     }
 
-    /// The number of a channel; `None` for a name that can be none.
-    fn channel(&mut self, name: &str) -> Option<usize> {
-        if let Some(index) = self.names.get(name) {
-            return Some(*index);
-        }
-        if name.is_empty() || name.len() > NAME {
-            return None;
-        }
-        self.names.insert(name.into(), self.rows.len());
-        self.rows.push(Vec::new());
-        Some(self.rows.len() - 1)
-    }
-
-    fn channels(&mut self, batch: &RecordBatch, columns: &[usize]) -> Result<Vec<Option<usize>>, ArrowError> {
-        let parts: Result<Vec<ArrayRef>, ArrowError> = columns
-            .iter()
-            .map(|column| cast(batch.column(*column), &DataType::Utf8View))
-            .collect();
-        let parts = parts?;
-        let parts: Vec<&StringViewArray> = parts.iter().map(AsArray::as_string_view).collect();
-        // Files hold long runs of one channel: its name is looked up once a run.
-        let (mut name, mut last) = (String::new(), (String::new(), None));
-        let mut channels = Vec::with_capacity(batch.num_rows());
-        for row in 0..batch.num_rows() {
-            name.clear();
-            join(&mut name, &parts, row);
-            if name != last.0 {
-                last = (name.clone(), self.channel(&name));
-            }
-            channels.push(last.1);
-        }
-        Ok(channels)
-    }
-
-    fn times(&mut self, column: &ArrayRef) -> Result<Vec<Option<Timestamp>>, ArrowError> {
+    fn times(&mut self, column: &ArrayRef) -> Result<Times, ArrowError> {
         let (ticks, nanoseconds) = ticks(column)?;
-        let instant = |ticks: Option<i64>| Some(Timestamp(ticks?.checked_mul(nanoseconds)?));
-        let times: Vec<Option<Timestamp>> = ticks.iter().map(instant).collect();
-        self.any_time |= times.iter().any(Option::is_some);
+        let times = Times::new(&ticks, nanoseconds);
+        self.any_time |= times.nulls.as_ref().map_or(0, NullBuffer::null_count) < times.instants.len();
         if !self.any_time && self.unread_time.is_none() && is_text(column.data_type()) {
             let texts = cast(column, &DataType::Utf8View)?;
             self.unread_time = texts
@@ -158,39 +163,30 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Joins the parts of a channel's name by `/`; a `/` or `\` in a part gets a `\` before it, so that no two channels
-/// share a name. The name stays empty if a part is missing. A single part is a name as it stands.
-fn join(name: &mut String, parts: &[&StringViewArray], row: usize) {
-    for (position, part) in parts.iter().enumerate() {
-        let text = if part.is_null(row) { "" } else { part.value(row) };
-        let text = clip(text, 2 * NAME); // still seen to be too long, and no more
-        if text.is_empty() {
-            return name.clear();
-        }
-        if position > 0 {
-            name.push('/');
-        }
-        match parts.len() {
-            1 => name.push_str(text),
-            _ => text.chars().for_each(|character| push_escaped(name, character)),
+impl Times {
+    /// Ticks of so many nanoseconds as instants; a tick beyond their range is none.
+    fn new(ticks: &Int64Array, nanoseconds: i64) -> Self {
+        let reach = i64::MIN / nanoseconds..=i64::MAX / nanoseconds;
+        let within = |ticks: i64| reach.contains(&ticks);
+        let instants = ticks
+            .values()
+            .iter()
+            .map(|ticks| Timestamp(ticks.wrapping_mul(nanoseconds)));
+        let nulls = if ticks.values().iter().all(|ticks| within(*ticks)) {
+            ticks.nulls().filter(|nulls| nulls.null_count() > 0).cloned()
+        } else {
+            Some(ticks.iter().map(|ticks| ticks.is_some_and(within)).collect())
+        };
+        Self {
+            instants: instants.collect(),
+            nulls,
         }
     }
-}
 
-fn push_escaped(name: &mut String, character: char) {
-    if matches!(character, '/' | '\\') {
-        name.push('\\');
+    fn at(&self, row: usize) -> Option<Timestamp> {
+        let null = self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        (!null).then_some(self.instants[row])
     }
-    name.push(character);
-}
-
-/// The beginning of a text, of `limit` bytes at most.
-pub(crate) fn clip(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 /// Values as floats; every numeric type has a cast to them.

@@ -30,20 +30,11 @@ impl SeriesDrop {
     pub fn from_rows(rows: RawRows) -> (Self, u64) {
         let mut duplicates = 0;
         let mut drop = Self::default();
-        for (channel, mut rows) in rows.channels {
-            rows.sort_by_key(|(time, _)| *time); // stable: file order among equal times
-            let mut kept = ChannelRows::default();
-            for (time, value) in rows {
-                if kept.times.last() == Some(&time) {
-                    duplicates += 1;
-                    kept.values.pop();
-                } else {
-                    kept.times.push(time);
-                }
-                kept.values.push(value);
-            }
-            if !kept.times.is_empty() {
-                drop.channels.insert(channel, kept);
+        for (channel, rows) in rows.channels {
+            let (times, values) = rows.into_iter().unzip();
+            if let Some((rows, replaced)) = ChannelRows::from_columns(times, values) {
+                duplicates += replaced;
+                drop.channels.insert(channel, rows);
             }
         }
         (drop, duplicates)
@@ -89,6 +80,29 @@ impl SeriesDrop {
 }
 
 impl ChannelRows {
+    /// Sorts rows by time; of several rows for one time the last stays. Also says how many did not. `None` for no row.
+    pub fn from_columns(times: Vec<Timestamp>, values: Vec<f64>) -> Option<(Self, u64)> {
+        if times.is_empty() {
+            return None;
+        }
+        if times.is_sorted_by(|a, b| a < b) {
+            return Some((Self { times, values }, 0)); // as nearly every file has them
+        }
+        let mut rows: Vec<(Timestamp, f64)> = times.into_iter().zip(values).collect();
+        rows.sort_by_key(|(time, _)| *time); // stable: file order among equal times
+        let (mut kept, mut replaced) = (Self::default(), 0);
+        for (time, value) in rows {
+            if kept.times.last() == Some(&time) {
+                replaced += 1;
+                kept.values.pop();
+            } else {
+                kept.times.push(time);
+            }
+            kept.values.push(value);
+        }
+        Some((kept, replaced))
+    }
+
     /// Rows in order of time.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + ExactSizeIterator {
         self.times.iter().copied().zip(self.values.iter().copied())
@@ -97,6 +111,11 @@ impl ChannelRows {
     /// Strictly ascending.
     pub fn times(&self) -> &[Timestamp] {
         &self.times
+    }
+
+    /// As many as times.
+    pub fn values(&self) -> &[f64] {
+        &self.values
     }
 
     /// Number of rows, at least one.

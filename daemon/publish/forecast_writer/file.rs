@@ -2,24 +2,29 @@
 //!
 //! Its name, and which older files it replaces, are left to the caller.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, TimestampNanosecondArray};
+use arrow::array::{
+    ArrayRef, DictionaryArray, Float64Array, Float64Builder, Int32Array, StringArray, TimestampNanosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use forecastd_models::{ChannelFit, ChannelName, Forecast, Level};
+use forecastd_models::{ChannelName, Forecast, Level};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use tempfile::NamedTempFile;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+use rustix::io::Errno;
+use tempfile::TempPath;
 use thiserror::Error;
 
-/// Rows handed to the encoder at once.
+/// Rows handed to the encoder at once, and those by which the last forecast among them goes beyond.
 const BATCH_ROWS: usize = 8 * 1024;
 
 /// Rows of a row group: the encoder holds one in memory, some 8 MB at two levels.
@@ -62,8 +67,8 @@ pub enum ForecastFileError {
     },
 }
 
-/// A forecast file in the making: under a temporary name beside its place until [`finish`](Self::finish), gone if
-/// that is never reached.
+/// A forecast file in the making: without a name until [`finish`](Self::finish), so that even a process that is killed
+/// leaves nothing. On a filesystem that has no nameless files it bears a temporary name beside its place.
 ///
 /// Columns: `channel`, `cutoff`, `step`, `time`, `mean`, and `lower_80`, `upper_80` for each level in percent.
 #[derive(Debug)]
@@ -72,19 +77,24 @@ pub struct ForecastFile {
     schema: SchemaRef,
     levels: Vec<Level>,
     rows: Rows,
-    writer: ArrowWriter<NamedTempFile>,
+    writer: ArrowWriter<File>,
+    temporary: Option<TempPath>,
 }
 
 impl ForecastFile {
     /// Begins a file that will stand at `path`, with one pair of bounds a level.
     pub fn create(path: impl Into<PathBuf>, levels: &[Level]) -> Result<Self, ForecastFileError> {
         let path = path.into();
-        let file = temporary(&path).map_err(|source| ForecastFileError::File {
+        let (file, temporary) = unplaced(&path).map_err(|source| ForecastFileError::File {
             path: path.clone(),
             source,
         })?;
         let schema = schema(levels);
-        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties()));
+        // The schema says how we hold the columns, which is nothing to readers: to them a channel is a text.
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(&schema))
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options);
         let writer = writer.map_err(|source| content(&path, source))?;
         Ok(Self {
             rows: Rows::new(levels.len()),
@@ -92,19 +102,15 @@ impl ForecastFile {
             path,
             schema,
             writer,
+            temporary,
         })
     }
 
-    /// Adds the forecasts of more channels. A level that a forecast lacks is null; rows stand in the order they come.
-    pub fn append(&mut self, fits: &[Arc<ChannelFit>]) -> Result<(), ForecastFileError> {
-        for fit in fits {
-            let forecast = &fit.forecast;
-            for step in 1..=forecast.horizon() {
-                self.rows.push(forecast, step, &self.levels);
-                if self.rows.step.len() == BATCH_ROWS {
-                    self.write_rows()?;
-                }
-            }
+    /// Adds a channel's forecast. A level that it lacks is null; rows stand in the order they come.
+    pub fn append(&mut self, forecast: &Forecast) -> Result<(), ForecastFileError> {
+        self.rows.push(forecast, &self.levels);
+        if self.rows.step.len() >= BATCH_ROWS {
+            self.write_rows()?;
         }
         Ok(())
     }
@@ -113,7 +119,7 @@ impl ForecastFile {
     pub fn finish(mut self) -> Result<PathBuf, ForecastFileError> {
         self.write_rows()?;
         let file = self.writer.into_inner().map_err(|source| content(&self.path, source))?;
-        place(file, &self.path).map_err(|source| ForecastFileError::File {
+        place(&file, self.temporary, &self.path).map_err(|source| ForecastFileError::File {
             path: self.path.clone(),
             source,
         })?;
@@ -131,51 +137,66 @@ impl ForecastFile {
 /// Rows that wait to be encoded, by column.
 #[derive(Debug)]
 struct Rows {
-    channel: Vec<ChannelName>,
+    /// Whose forecasts these are, and of each row, which of them it is of.
+    channels: Vec<ChannelName>,
+    channel: Vec<i32>,
     cutoff: Vec<i64>,
     step: Vec<i32>,
     time: Vec<i64>,
     mean: Vec<f64>,
     /// Lower and upper bound of each level.
-    bounds: Vec<[Vec<Option<f64>>; 2]>,
+    bounds: Vec<[Float64Builder; 2]>,
 }
 
 impl Rows {
     fn new(levels: usize) -> Self {
+        let bounds = || [Float64Builder::new(), Float64Builder::new()];
         Self {
+            channels: Vec::new(),
             channel: Vec::new(),
             cutoff: Vec::new(),
             step: Vec::new(),
             time: Vec::new(),
             mean: Vec::new(),
-            bounds: vec![Default::default(); levels],
+            bounds: std::iter::repeat_with(bounds).take(levels).collect(),
         }
     }
 
-    fn push(&mut self, forecast: &Forecast, step: usize, levels: &[Level]) {
-        self.channel.push(Arc::clone(&forecast.channel));
-        self.cutoff.push(forecast.cutoff().0);
-        self.step.push(i32::try_from(step).unwrap_or(i32::MAX));
-        self.time.push(forecast.time(step).0);
-        self.mean.push(forecast.mean[step - 1]);
+    fn push(&mut self, forecast: &Forecast, levels: &[Level]) {
+        let horizon = forecast.horizon();
+        self.channel
+            .extend(std::iter::repeat_n(self.channels.len() as i32, horizon));
+        self.channels.push(Arc::clone(&forecast.channel));
+        self.cutoff.extend(std::iter::repeat_n(forecast.cutoff().0, horizon));
+        self.step.extend((1..).take(horizon));
+        self.time.extend((1..=horizon).map(|step| forecast.time(step).0));
+        self.mean.extend_from_slice(&forecast.mean);
         for ([lower, upper], level) in self.bounds.iter_mut().zip(levels) {
-            let interval = forecast.intervals.iter().find(|interval| interval.level == *level);
-            lower.push(interval.map(|interval| interval.lower[step - 1]));
-            upper.push(interval.map(|interval| interval.upper[step - 1]));
+            match forecast.intervals.iter().find(|interval| interval.level == *level) {
+                Some(interval) => {
+                    lower.append_slice(&interval.lower);
+                    upper.append_slice(&interval.upper);
+                }
+                None => {
+                    lower.append_nulls(horizon);
+                    upper.append_nulls(horizon);
+                }
+            }
         }
     }
 
     fn columns(self) -> Vec<ArrayRef> {
         let instants = |times: Vec<i64>| TimestampNanosecondArray::from(times).with_timezone("UTC");
+        let names = StringArray::from_iter_values(self.channels);
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(self.channel)),
+            Arc::new(DictionaryArray::new(Int32Array::from(self.channel), Arc::new(names))),
             Arc::new(instants(self.cutoff)),
             Arc::new(Int32Array::from(self.step)),
             Arc::new(instants(self.time)),
             Arc::new(Float64Array::from(self.mean)),
         ];
-        for bound in self.bounds.into_iter().flatten() {
-            columns.push(Arc::new(Float64Array::from(bound)));
+        for mut bound in self.bounds.into_iter().flatten() {
+            columns.push(Arc::new(bound.finish()));
         }
         columns
     }
@@ -183,8 +204,9 @@ impl Rows {
 
 fn schema(levels: &[Level]) -> SchemaRef {
     let instant = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let name = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let mut fields = vec![
-        Field::new("channel", DataType::Utf8, false),
+        Field::new("channel", name, false),
         Field::new("cutoff", instant.clone(), false),
         Field::new("step", DataType::Int32, false),
         Field::new("time", instant, false),
@@ -198,28 +220,59 @@ fn schema(levels: &[Level]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn properties() -> WriterProperties {
-    WriterProperties::builder()
+/// Each column as its numbers lie: names, cutoffs and steps repeat, times ascend, and no float comes twice, so that
+/// looking for one would be in vain.
+fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_created_by(concat!("forecastd ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
+        .set_column_dictionary_enabled("time".into(), false)
+        .set_column_encoding("time".into(), Encoding::DELTA_BINARY_PACKED);
+    for field in schema.fields() {
+        if *field.data_type() == DataType::Float64 {
+            properties = properties.set_column_dictionary_enabled(field.name().as_str().into(), false);
+        }
+    }
+    properties.build()
 }
 
-/// A hidden file beside `path`, readable by whom the umask lets read; gone when dropped.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+/// A file that is nowhere yet, or the temporary name that it must have; readable by whom the umask lets read.
+fn unplaced(path: &Path) -> io::Result<(File, Option<TempPath>)> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(folder(path), flags, Mode::from_raw_mode(0o666)) {
+        Ok(nameless) => Ok((File::from(nameless), None)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let (file, name) = temporary(path, |name| File::create_new(name))?;
+            Ok((file, Some(name)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes something under a hidden name beside `path`, which is gone when dropped.
+fn temporary<T>(path: &Path, make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<(T, TempPath)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    tempfile::Builder::new()
+    let made = tempfile::Builder::new()
         .prefix(&format!(".{name}-"))
         .suffix(".tmp")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder(path))
+        .make_in(folder(path), make)?;
+    Ok(made.into_parts())
 }
 
 /// Content before name, name before the folder's own entry: a power cut leaves the whole file or none.
-fn place(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+fn place(file: &File, named: Option<TempPath>, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    let name = match named {
+        Some(name) => name,
+        None => {
+            // A rename alone replaces an older file in one step, and it needs a name to begin with.
+            let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let link = |name: &Path| Ok(linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)?);
+            temporary(path, link)?.1
+        }
+    };
+    name.persist(path)?;
     File::open(folder(path))?.sync_all()
 }
 
@@ -240,10 +293,11 @@ fn content(path: &Path, source: ParquetError) -> ForecastFileError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Float64Type, Int32Type, TimestampNanosecondType};
-    use forecastd_models::Fallback;
+    use forecastd_models::{ChannelFit, Fallback};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
@@ -264,7 +318,7 @@ mod tests {
     fn write(path: &Path, fits: Vec<ChannelFit>) -> RecordBatch {
         let mut file = ForecastFile::create(path, &[level(0.8), level(0.975)]).expect("created");
         for fit in fits {
-            file.append(&[Arc::new(fit)]).expect("appended");
+            file.append(&fit.forecast).expect("appended");
         }
         assert_eq!(file.finish().expect("finished"), path);
         read(path)
@@ -327,7 +381,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let entries = || fs::read_dir(folder.path()).expect("listed").count();
         let file = ForecastFile::create(folder.path().join("out.parquet"), &[]).expect("created");
-        assert_eq!(entries(), 1);
         drop(file);
         assert_eq!(entries(), 0);
         let error = ForecastFile::create("no/such/folder/out.parquet", &[]).expect_err("no folder");
@@ -340,10 +393,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_can_be_read_by_whom_the_umask_lets_read() {
+    fn a_file_that_must_have_a_temporary_name_is_gone_if_dropped_and_takes_its_place_if_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.parquet");
-        write(&path, Vec::new());
+        let entries = || fs::read_dir(folder.path()).expect("listed").count();
+        drop(temporary(&path, |name| File::create_new(name)).expect("created"));
+        assert_eq!(entries(), 0);
+        let (file, name) = temporary(&path, |name| File::create_new(name)).expect("created");
+        place(&file, Some(name), &path).expect("placed");
+        assert_eq!((entries(), path.exists()), (1, true));
+    }
+
+    #[test]
+    fn a_file_that_replaces_an_older_one_can_be_read_by_whom_the_umask_lets_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.parquet");
+        write(&path, vec![fit("a", 10.0, &[0.8])]);
+        assert_eq!(write(&path, Vec::new()).num_rows(), 0);
         let plain = folder.path().join("plain");
         fs::write(&plain, "").expect("written");
         let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode();

@@ -56,7 +56,9 @@ impl ForecastWriter {
         let mut fits = batch.fits.clone();
         fits.sort_by(|a, b| a.forecast.channel.cmp(&b.forecast.channel));
         let mut file = ForecastFile::create(self.folder.join(name(at)), &self.levels)?;
-        file.append(&fits)?;
+        for fit in &fits {
+            file.append(&fit.forecast)?;
+        }
         let path = file.finish()?;
         files.push(at);
         self.prune(&files)?;
