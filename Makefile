@@ -11,10 +11,10 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench torture deny install clean
+.PHONY: help libtorch build test demo bench bench-peers exactness torture deny install clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 libtorch: ## Unpack libtorch for the CPU into .libtorch, 500 MB, unless LIBTORCH names one of your own
 ifdef LIBTORCH
@@ -36,8 +36,24 @@ demo: ## Forecast this machine's own telemetry, or DATA=file.parquet; ends after
 	cargo build --locked
 	@$(TARGET)/debug/forecastd demo $(if $(DATA),--data "$(DATA)") $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
-bench: ## Measure the methods, the exposition, and the idle daemon
+bench: .venv/ready ## Measure the methods, the exposition, the daemon, and ourselves beside other people's software
 	cargo bench --locked --bench '*'
+	@.venv/bin/python benches/peers.py $(TARGET)/bench
+
+bench-peers: .venv/ready ## Measure ourselves beside other people's software only
+	cargo bench --locked --bench peers
+	@.venv/bin/python benches/peers.py $(TARGET)/bench
+
+exactness: .venv/ready ## Hold the search for the order against statsmodels on a thousand channels nobody has seen
+	@mkdir -p $(TARGET)
+	.venv/bin/python tests/reference/order_search.py $(or $(FIRST),$(shell date +%s)) > $(TARGET)/order_search.txt
+	ORDER_SEARCH=$(abspath $(TARGET))/order_search.txt cargo test --locked --package forecastd-models --test order_search
+
+# Other people's software, pinned, beside the sources.
+.venv/ready: benches/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --requirement benches/requirements.txt
+	@touch $@
 
 torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
 	TORTURE_CYCLES=$(CYCLES) cargo test --release --locked --test main torture -- --nocapture
@@ -66,4 +82,4 @@ endif
 
 clean: ## Remove what was built and unpacked
 	cargo clean
-	rm -rf .libtorch .tools
+	rm -rf .libtorch .tools .venv

@@ -206,6 +206,8 @@ impl Window {
                 first_slot: grid.nearest(times[surplus]),
                 values: values[surplus..].to_vec().into(),
                 gaps: 0,
+                moved: None,
+                extremes: None,
                 ahead: BTreeMap::new(),
             });
         }
