@@ -59,17 +59,17 @@ impl AnchorLine {
 }
 
 impl RollingKpss {
-    /// Sums over the whole window. `None` where nothing can be tested, or the test needs lags over a quarter of the
-    /// window.
+    /// Sums over the whole window. `None` where nothing can be tested, or the test needs more lags than are worth keeping.
     pub(crate) fn anchor(x: &[f64]) -> Option<Self> {
         let residuals = detrended(x)?;
         let n = residuals.len();
         let lags = automatic_lags(n, |lag| dot(&residuals[lag..], &residuals[..n - lag])) as usize;
+        let most = most_lags(n);
         let needed = lags.max(lags_looked_at(n));
-        if needed > n / 4 {
+        if needed > most {
             return None;
         }
-        let highest_lag = (needed + needed / 2 + SPARE_LAGS).min(n / 4);
+        let highest_lag = (needed + needed / 2 + SPARE_LAGS).min(most);
         let (middle, slope) = line(x, &times(n));
         let start = middle - slope * (x.len() as f64 - 1.0) / 2.0;
         let line = AnchorLine { start, slope };
@@ -172,6 +172,12 @@ impl RollingKpss {
         }
         products
     }
+}
+
+/// Lags that may be kept: no more than an eighth of the window's memory, but some also of a short one; and so many that
+/// the full pass over a long window does not become one about KPSS.
+fn most_lags(n: usize) -> usize {
+    (n / 8).clamp(64, 4096).min(n / 4)
 }
 
 /// `start + slope·m`.
