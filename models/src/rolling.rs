@@ -9,8 +9,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::estimate::{Estimate, Extent};
 use crate::fit::{ChannelFit, Cutoff, FitFailure, FitSpec, Window};
 use crate::gaps::GapPolicy;
@@ -82,8 +80,7 @@ pub struct WindowMove {
 }
 
 /// Why a fit could not roll, and the whole window is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decline {
     /// So many rows moved that a full pass costs little more.
     Far,
