@@ -4,7 +4,8 @@
 //! which 25 GB must be free in `target`. `-- 100000 interleaved` writes the rows in order of time instead of channel.
 //! With `--test` a tiny input, so that it cannot rot.
 //!
-//! Making the input is not measured: it is written by this process, and read by the executable as its child.
+//! Making the input is not measured. A process of its own does it: a child begins with its parent's peak of memory, so
+//! the one that starts the executable must be small.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,6 +35,9 @@ const HOUR: i64 = 3_600_000;
 /// 2026-01-01T00:00:00Z in milliseconds.
 const START: i64 = 1_767_225_600_000;
 
+/// Set, to the folder, for the process that makes the input.
+const GENERATE: &str = "FORECASTD_BENCH_GENERATE";
+
 /// Series of one file, which are also written together.
 const SERIES_A_FILE: usize = 10_000;
 
@@ -42,15 +46,24 @@ fn main() {
     let named = |name: &str| arguments.iter().any(|argument| argument == name);
     let number = arguments.iter().find_map(|argument| argument.parse().ok());
     let series = if named("--test") { 30 } else { number.unwrap_or(100_000) };
+    if let Some(folder) = std::env::var_os(GENERATE) {
+        return generate(Path::new(&folder), series, named("interleaved"));
+    }
 
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (input, output) = (folder.path().join("input"), folder.path().join("output"));
     fs::create_dir(&input).unwrap();
-    generate(&input, series, named("interleaved"));
-    let bytes: u64 = fs::read_dir(&input)
-        .unwrap()
-        .map(|file| file.unwrap().metadata().unwrap().len())
-        .sum();
+    let mut generator = Command::new(std::env::current_exe().unwrap());
+    assert!(
+        generator
+            .args(&arguments)
+            .env(GENERATE, &input)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let files = fs::read_dir(&input).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     println!(
         "{series} series of {POINTS} points, {:.2} GB of parquet",
         bytes as f64 / 1e9
@@ -58,9 +71,8 @@ fn main() {
 
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let started = Instant::now();
-    fit(&input, &output);
+    let (cpu, peak) = fit(&input, &output);
     let wall = started.elapsed().as_secs_f64();
-    let (cpu, peak) = child_usage();
     println!(
         "fit: {wall:.1} s, {cpu:.1} s of CPU, peak resident {:.0} MB, {:.0} series a second; load before: {}",
         peak / 1e6,
@@ -70,29 +82,28 @@ fn main() {
     check(&output.join("input-forecasts.parquet"), series);
 }
 
-fn fit(input: &Path, output: &Path) {
+/// Fits all series; says how many seconds of CPU and how many resident bytes that took.
+fn fit(input: &Path, output: &Path) -> (f64, f64) {
     let options = "--time time --channel channel --value value --max-order 128 --levels 0.8,0.95";
-    let status = Command::new(env!("CARGO_BIN_EXE_forecastd"))
+    #[expect(clippy::zombie_processes, reason = "`wait4` below waits for it")]
+    let child = Command::new(env!("CARGO_BIN_EXE_forecastd"))
         .arg("fit")
         .arg(input)
         .args(options.split(' '))
         .args(["--horizon", &HORIZON.to_string(), "--out"])
         .arg(output)
         .stdout(Stdio::null())
-        .status()
+        .spawn()
         .unwrap();
-    assert!(status.success());
-}
-
-/// CPU seconds and peak resident bytes of the children that have ended: there is one.
-fn child_usage() -> (f64, f64) {
-    // SAFETY: zeroes are a value of this plain struct, and the call fills it in.
+    let (pid, mut status) = (i32::try_from(child.id()).unwrap(), 0);
+    // SAFETY: zeroes are a value of this plain struct; the call fills in both, of a child that nobody else waits for.
     #[expect(unsafe_code, reason = "no safe wrapper gives the maximum resident set of a child")]
     let usage = unsafe {
         let mut usage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage), 0);
+        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid);
         usage
     };
+    assert_eq!(status, 0);
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     (
         seconds(usage.ru_utime) + seconds(usage.ru_stime),

@@ -157,15 +157,13 @@ impl<'a> Part<'a> {
     fn run_end(&mut self, row: usize) -> usize {
         if self.end <= row {
             let key = self.keys[row];
-            let differs = |other: &i32| *other != key;
-            let length = self.keys[row..].iter().position(differs);
-            self.end = length.map_or(self.keys.len(), |length| row + length);
-            if self
-                .nulls
-                .is_some_and(|nulls| nulls.slice(row, self.end - row).null_count() > 0)
-            {
-                self.end = row + 1; // the key of a null means nothing
-            }
+            let following = &self.keys[row..];
+            let length = match self.nulls {
+                None => following.iter().position(|other| *other != key),
+                Some(nulls) if nulls.is_null(row) => Some(1), // the key of a null means nothing
+                Some(nulls) => (0..following.len()).find(|at| following[*at] != key || nulls.is_null(row + at)),
+            };
+            self.end = row + length.unwrap_or(following.len());
         }
         self.end
     }

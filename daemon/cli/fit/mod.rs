@@ -119,32 +119,43 @@ impl Fit {
         let progress = Progress::new(&stop);
         let survey = parts.survey(&mut |rows| progress.rows(rows))?;
         let mut output = Output::begin(self.print(), &self.files, self.forecast_file(&spec)?)?;
-        let take = |outcome| {
-            if stop.load(Ordering::Relaxed) {
-                bail!(PartError::Interrupted);
-            }
-            progress.fitted.fetch_add(1, Ordering::Relaxed);
-            let taken = output.take(outcome);
-            taken.inspect_err(|_| stop.store(true, Ordering::Relaxed)) // nobody needs the rest of the rows
-        };
-        let gather = |dealer| self.gather(&parts, &survey, dealer, &progress);
-        let account = fit_all(self.threads(), &spec, gather, take)?;
+        let account = self.stream(&spec, &parts, &survey, &progress, &mut output)?;
         progress.bar.finish_and_clear();
-        let fitted = output.fitted();
         eprintln!("{}", summary(&output, &account, started.elapsed().as_secs_f64()));
+        let fitted = output.fitted();
         output.end(&account)?;
-        if self.shard.is_some() && survey.channels().is_empty() {
-            return Ok(ExitCode::SUCCESS); // a shard of few channels may have none: that fails no job array
-        }
-        if account.committed == 0 {
+        // A shard of few channels may have none: that fails no job array.
+        let nothing_to_do = self.shard.is_some() && survey.channels().is_empty();
+        if account.committed == 0 && !nothing_to_do {
             let refused = account.rejected_total();
             bail!("{}: not one row can be used ({refused} refused)", listed(&self.files));
         }
-        Ok(if fitted == 0 {
+        Ok(if fitted == 0 && !nothing_to_do {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
         })
+    }
+
+    /// Rows in, forecasts out; says where the rows went.
+    fn stream(
+        &self,
+        spec: &FitSpec,
+        parts: &Parts,
+        survey: &Survey,
+        progress: &Progress<'_>,
+        output: &mut Output,
+    ) -> anyhow::Result<RowAccount> {
+        let take = |outcome| {
+            if progress.stop.load(Ordering::Relaxed) {
+                bail!(PartError::Interrupted);
+            }
+            progress.fitted.fetch_add(1, Ordering::Relaxed);
+            let taken = output.take(outcome);
+            taken.inspect_err(|_| progress.stop.store(true, Ordering::Relaxed)) // nobody needs the rest of the rows
+        };
+        let gather = |dealer| self.gather(parts, survey, dealer, progress);
+        fit_all(self.threads(), spec, gather, take)
     }
 
     fn spec(&self) -> anyhow::Result<FitSpec> {
