@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench fit` fits 100,000 series of 1,000 points; `cargo bench --bench fit -- 1000000` a million, for
 //! which 25 GB must be free in `target`. `-- 100000 interleaved` writes the rows in order of time instead of channel.
-//! With `--test` a tiny input, so that it cannot rot.
+//! Under `cargo test` a tiny input, so that it cannot rot.
 //!
 //! Making the input is not measured. A process of its own does it: a child begins with its parent's peak of memory, so
 //! the one that starts the executable must be small.
@@ -45,7 +45,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let named = |name: &str| arguments.iter().any(|argument| argument == name);
     let number = arguments.iter().find_map(|argument| argument.parse().ok());
-    let series = if named("--test") { 30 } else { number.unwrap_or(100_000) };
+    // Cargo tells a bench that it is to measure; of a test it says nothing.
+    let series = if named("--bench") {
+        number.unwrap_or(100_000)
+    } else {
+        30
+    };
     if let Some(folder) = std::env::var_os(GENERATE) {
         return generate(Path::new(&folder), series, named("interleaved"));
     }

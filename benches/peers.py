@@ -213,6 +213,7 @@ A channel on one thread, in CPU time; fits/s on {ours["threads"]} threads, in wa
 search: every order 0 .. P on one common sample, as ar_select_order(ic="bic") does, with no test for differences.
 whole fit: KPSS and differences, search (of orders to a quarter of the samples), estimate, {ours["horizon"]} steps with two intervals.
 AutoReg and AutoRegressive(method="CSS") are given the order P and search none; AutoARIMA looks at five lags at most.
+Where a channel takes a peer more than {LONG:.0f} s it stands for all three, in the comparison of the BICs too.
 ~ extrapolated from the regressions of five orders; > ended after so many seconds.
 no memory: StatsForecast's exact initial covariance grows with the fourth power of P.""")
     for case in ours["cases"]:
