@@ -6,6 +6,7 @@
 
 pub mod auto_ar;
 pub mod cholesky;
+pub mod dense;
 pub mod device_fit;
 mod dot;
 mod estimate;
