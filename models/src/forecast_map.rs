@@ -71,13 +71,21 @@ impl ForecastMap {
     pub fn mean(&self, samples: &[f64], reference: f64, intercept: f64) -> Vec<f64> {
         let newest = samples[samples.len() - self.lookback..].iter().rev();
         let deviations: Vec<f64> = newest.map(|sample| sample - reference).collect();
-        let mut drift = 0.0;
-        (1..=self.horizon())
-            .map(|step| {
-                drift += self.psi[step - 1] * intercept;
-                reference + (dot(self.row(step), &deviations) + drift)
-            })
+        let drift = self.drift(intercept);
+        let steps = (1..=self.horizon()).zip(drift);
+        steps
+            .map(|(step, drift)| reference + (dot(self.row(step), &deviations) + drift))
             .collect()
+    }
+
+    /// What an intercept of the regression adds up to at each step.
+    pub fn drift(&self, intercept: f64) -> Vec<f64> {
+        let mut drift = 0.0;
+        let steps = self.psi.iter().map(|psi| {
+            drift += psi * intercept;
+            drift
+        });
+        steps.collect()
     }
 
     /// The standard deviation of the error at each step, in units of the residuals' own:

@@ -2,6 +2,8 @@
 //!
 //! The normal equations of every order from 0 to the highest are leading blocks of these.
 
+use std::ops::AddAssign;
+
 use crate::lag_products::LagProducts;
 use crate::triangle::{PANEL, Triangle};
 
@@ -80,6 +82,20 @@ impl LagGram {
             lags,
             means,
             floor: largest * ROUNDING,
+        }
+    }
+}
+
+/// Rows of other series are more rows: one regression for all of them.
+impl AddAssign<&Self> for LagGram {
+    fn add_assign(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.energy += other.energy;
+        self.lags.add(&other.lags);
+        for (sums, more) in [(&mut self.target, &other.target), (&mut self.sums, &other.sums)] {
+            for (sum, more) in sums.iter_mut().zip(more) {
+                *sum += more;
+            }
         }
     }
 }

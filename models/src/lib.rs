@@ -4,10 +4,13 @@
 //! program may use it. The methods are those of *Specialized Foundation Models Struggle to Beat Supervised
 //! Baselines* (arXiv 2411.02796); where a formula comes from elsewhere, its item says so.
 
+pub mod auto;
 pub mod auto_ar;
 pub mod cholesky;
+mod conformal;
 pub mod dense;
 pub mod device_fit;
+pub mod direct;
 mod dot;
 mod estimate;
 pub mod fit;
@@ -18,12 +21,16 @@ pub mod gaps;
 pub mod gram;
 pub mod kpss;
 pub mod lag_products;
+pub mod linear_map;
+pub mod moments;
 pub mod normal;
 pub mod order;
+pub mod reference;
 pub mod regression;
 pub mod rolling;
 mod rolling_kpss;
 mod schur;
+mod selection;
 pub mod series;
 mod simd;
 mod solution;
@@ -33,11 +40,14 @@ pub mod torch_job;
 pub mod triangle;
 mod unit;
 
+pub use auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
 pub use auto_ar::{Fallback, FittedAr};
 pub use fit::{ChannelFit, FitFailure, FitSpec, fit};
 pub use forecast::{Forecast, Interval, Level};
 pub use forecast_map::ForecastMap;
 pub use gaps::GapPolicy;
+pub use linear_map::LinearMap;
+pub use reference::{Reference, ReferenceFit};
 pub use rolling::{Decline, RollingFit, WindowMove};
 pub use series::{ChannelName, Series};
 pub use time::{Frequency, Grid, Slot, Timestamp};

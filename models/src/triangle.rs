@@ -50,6 +50,16 @@ impl Triangle {
         self.panel(i / PANEL)[j][i % PANEL]
     }
 
+    /// Adds another triangle of the same size.
+    pub(crate) fn add(&mut self, other: &Self) {
+        debug_assert_eq!(self.size, other.size);
+        for (sum, column) in self.columns.iter_mut().zip(&other.columns) {
+            for (sum, entry) in sum.iter_mut().zip(column) {
+                *sum += entry;
+            }
+        }
+    }
+
     pub(crate) fn panels(&self) -> usize {
         self.size.div_ceil(PANEL)
     }

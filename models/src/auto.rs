@@ -1,0 +1,589 @@
+//! The default method: a convex combination of a small family, chosen by validation, channel by channel.
+//!
+//! A map for all channels wins where channels are alike, one for each where they are not, a random walk where nothing
+//! can be foreseen; which it is shows on a stretch that precedes the cutoff. Every member is fitted on what comes before
+//! that stretch, weights are told from its errors on it (`selection`), and the members are fitted again on everything.
+//! Nothing after the cutoff has a part in it.
+//!
+//! All of it follows from second moments of windows (`moments`) but the intervals, for which the residuals themselves
+//! are needed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cholesky::Cholesky;
+use crate::conformal::half_widths;
+use crate::direct::{Shape, direct};
+use crate::dot::dot;
+use crate::estimate::Estimate;
+use crate::forecast::Level;
+use crate::gram::LagGram;
+use crate::lag_products::LagProducts;
+use crate::linear_map::LinearMap;
+use crate::moments::WindowMoments;
+use crate::selection::{bands, weights};
+use crate::stationary::{Stationary, differences};
+
+/// Penalty of a channel's own direct map, in units of its mean square deviation.
+const PENALTY: f64 = 0.3;
+/// That of a pool, which has more windows to tell from.
+const POOL_PENALTY: f64 = 0.1;
+/// Windows whose residuals tell the intervals, at most: neighbours tell nearly the same.
+const RESIDUAL_WINDOWS: usize = 2_048;
+/// The lookback of a channel is a power of two below the one that is asked for, so that channels share pools.
+const SHORTEST_LOOKBACK: usize = 2;
+/// A validation stretch is this share of the samples, if nobody says where it begins.
+const VALIDATION_SHARE: usize = 5;
+
+/// A method of the family: each is fitted to samples and becomes a [`LinearMap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Member {
+    /// The channel's own auto-regression, its order by BIC.
+    AutoAr,
+    /// One auto-regression of first differences for all channels, with all lags.
+    PooledAutoAr,
+    /// The channel's own ridge from its lookback to every step.
+    Direct,
+    /// The same with the channel's level, so that it may go back to a mean.
+    DirectLevel,
+    /// One ridge for all channels.
+    PooledDirect,
+    /// The channel's own ridge, pulled towards that of all channels.
+    ShrunkDirect,
+    /// The newest sample.
+    RandomWalk,
+    /// The sample of a season before.
+    SeasonalNaive,
+}
+
+impl Member {
+    /// Every member.
+    pub const ALL: [Self; 8] = [
+        Self::AutoAr,
+        Self::PooledAutoAr,
+        Self::Direct,
+        Self::DirectLevel,
+        Self::PooledDirect,
+        Self::ShrunkDirect,
+        Self::RandomWalk,
+        Self::SeasonalNaive,
+    ];
+
+    /// Those that `auto` chooses from. A ridge that is shrunk towards the pool's is a combination of the two already.
+    pub const AUTO: [Self; 7] = [
+        Self::AutoAr,
+        Self::PooledAutoAr,
+        Self::Direct,
+        Self::DirectLevel,
+        Self::PooledDirect,
+        Self::RandomWalk,
+        Self::SeasonalNaive,
+    ];
+
+    /// The name in configuration, metrics and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AutoAr => "auto_ar",
+            Self::PooledAutoAr => "pooled_auto_ar",
+            Self::Direct => "direct",
+            Self::DirectLevel => "direct_level",
+            Self::PooledDirect => "pooled_direct",
+            Self::ShrunkDirect => "shrunk_direct",
+            Self::RandomWalk => "random_walk",
+            Self::SeasonalNaive => "seasonal_naive",
+        }
+    }
+
+    /// Whether it is fitted to all channels together.
+    pub fn needs_pool(self) -> bool {
+        matches!(self, Self::PooledAutoAr | Self::PooledDirect | Self::ShrunkDirect)
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Member {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let member = Self::ALL.into_iter().find(|member| member.name() == name);
+        member.ok_or_else(|| format!("{name} is no method of the family"))
+    }
+}
+
+/// What is asked of a combination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AutoSpec {
+    /// Steps to forecast.
+    pub horizon: NonZeroUsize,
+    /// Samples a forecast may look back on; a short channel looks back less.
+    pub lookback: NonZeroUsize,
+    /// Samples of a season, if the channel has one.
+    pub season: Option<NonZeroUsize>,
+    /// What to choose from, each once. With one there is no choice.
+    pub members: Vec<Member>,
+    /// Intervals to give.
+    pub levels: Vec<Level>,
+}
+
+/// A channel as it is fitted: samples without gaps, of about unit variance around zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Training<'a> {
+    values: &'a [f64],
+    validation: usize,
+    lookback: NonZeroUsize,
+}
+
+impl<'a> Training<'a> {
+    /// Samples up to the cutoff, oldest first, with the place where the validation stretch begins. `None` if they are
+    /// too few on either side of it, for this horizon.
+    pub fn new(values: &'a [f64], validation: usize, spec: &AutoSpec) -> Option<Self> {
+        let horizon = spec.horizon.get();
+        let windows = (validation + 1).checked_sub(horizon)?;
+        if values.len() < validation + horizon {
+            return None;
+        }
+        let season = spec.season.map(NonZeroUsize::get);
+        let season = season.filter(|season| *season < windows && *season <= spec.lookback.get());
+        // At least half as many windows as weights: the penalty does the rest.
+        let told = lookback_for(windows * 2 / 3, spec.lookback.get()).max(season.unwrap_or(0));
+        let lookback = NonZeroUsize::new(told).filter(|lookback| lookback.get() >= SHORTEST_LOOKBACK)?;
+        (validation >= lookback.get() + horizon).then_some(Self {
+            values,
+            validation,
+            lookback,
+        })
+    }
+
+    /// The same, with the last fifth for validation, or a horizon if that is longer.
+    pub fn with_last_fifth(values: &'a [f64], spec: &AutoSpec) -> Option<Self> {
+        let stretch = (values.len() / VALIDATION_SHARE).max(spec.horizon.get());
+        Self::new(values, values.len().checked_sub(stretch)?, spec)
+    }
+
+    /// Samples a forecast looks back on.
+    pub fn lookback(&self) -> NonZeroUsize {
+        self.lookback
+    }
+
+    /// What precedes the validation stretch.
+    fn before(&self) -> &'a [f64] {
+        &self.values[..self.validation]
+    }
+
+    /// The validation stretch, and the lookback of its first forecast.
+    fn stretch(&self) -> &'a [f64] {
+        &self.values[self.validation - self.lookback.get()..]
+    }
+
+    fn moments(&self, values: &[f64], horizon: NonZeroUsize) -> WindowMoments {
+        WindowMoments::new(values, self.lookback, horizon).expect("the constructor has seen that a window fits")
+    }
+}
+
+/// The longest lookback up to `most` that is `asked` or a power of two below it; 0 if there is none.
+fn lookback_for(most: usize, asked: usize) -> usize {
+    if most >= asked {
+        asked
+    } else {
+        most.checked_ilog2().map_or(0, |exponent| 1 << exponent)
+    }
+}
+
+/// Gathers the channels of pools. Sums are the same in whatever order of channels but for rounding; those of the same
+/// parts in the same order are the same bits.
+#[derive(Clone, Debug)]
+pub struct PoolBuilder {
+    spec: AutoSpec,
+    sums: BTreeMap<NonZeroUsize, PoolSums>,
+}
+
+#[derive(Clone, Debug)]
+struct PoolSums {
+    channels: usize,
+    before: PartSums,
+    all: PartSums,
+}
+
+/// What is known of a pool's samples before the validation stretch, or of all.
+#[derive(Clone, Debug)]
+struct PartSums {
+    windows: WindowMoments,
+    /// Of first differences.
+    lags: Option<LagGram>,
+}
+
+impl PoolBuilder {
+    /// No channel yet.
+    pub fn new(spec: &AutoSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            sums: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a channel in.
+    pub fn add(&mut self, training: &Training<'_>) {
+        if !self.spec.members.iter().any(|member| member.needs_pool()) {
+            return;
+        }
+        let part = |values: &[f64]| PartSums {
+            windows: training.moments(values, self.spec.horizon),
+            lags: difference_gram(values, training.lookback.get() - 1),
+        };
+        let sums = PoolSums {
+            channels: 1,
+            before: part(training.before()),
+            all: part(training.values),
+        };
+        self.add_sums(training.lookback, sums);
+    }
+
+    /// Takes the channels of another builder in.
+    pub fn merge(&mut self, other: Self) {
+        for (lookback, sums) in other.sums {
+            self.add_sums(lookback, sums);
+        }
+    }
+
+    fn add_sums(&mut self, lookback: NonZeroUsize, sums: PoolSums) {
+        match self.sums.entry(lookback) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(sums);
+            }
+            std::collections::btree_map::Entry::Occupied(mut place) => {
+                let pool = place.get_mut();
+                pool.channels += sums.channels;
+                pool.before.add(&sums.before);
+                pool.all.add(&sums.all);
+            }
+        }
+    }
+
+    /// Fits what is common. A pool of one channel is none.
+    pub fn finish(self) -> Pool {
+        let Self { spec, sums } = self;
+        let several = sums.into_iter().filter(|(_, sums)| sums.channels > 1);
+        let pools = several.map(|(lookback, sums)| {
+            let maps = SharedMaps {
+                before: sums.before.maps(lookback, &spec),
+                all: sums.all.maps(lookback, &spec),
+            };
+            (lookback, maps)
+        });
+        Pool { maps: pools.collect() }
+    }
+}
+
+impl PartSums {
+    fn add(&mut self, other: &Self) {
+        self.windows += &other.windows;
+        match (&mut self.lags, &other.lags) {
+            (Some(lags), Some(other)) => *lags += other,
+            (lags @ None, Some(other)) => *lags = Some(other.clone()),
+            (_, None) => {}
+        }
+    }
+
+    fn maps(self, lookback: NonZeroUsize, spec: &AutoSpec) -> CommonMaps {
+        let auto_ar = self.lags.and_then(|lags| {
+            let (coefficients, intercept) = pooled_regression(lags);
+            let map = LinearMap::auto_regression(&coefficients, intercept, 1, lookback, spec.horizon);
+            map.is_finite().then_some(map)
+        });
+        CommonMaps {
+            direct: direct(&self.windows, Shape::Deviations, POOL_PENALTY),
+            auto_ar,
+        }
+    }
+}
+
+/// The Gram of a channel's first differences; `None` if they are too few for one row.
+fn difference_gram(values: &[f64], order: usize) -> Option<LagGram> {
+    let differences = differences(values);
+    (order < differences.len()).then(|| LagGram::new(&LagProducts::new(&differences, order)))
+}
+
+/// Least squares of all channels' targets on their lags, with one constant.
+pub(crate) fn pooled_regression(lags: LagGram) -> (Vec<f64>, f64) {
+    let equations = lags.without_constant();
+    let factor = Cholesky::new(equations.lags, equations.floor);
+    let coefficients = factor.solve_upper(&factor.solve_lower(&equations.target));
+    let intercept = equations.means[0] - dot(&coefficients, &equations.means[1..]);
+    (coefficients, intercept)
+}
+
+/// What channels have in common, by lookback.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    maps: BTreeMap<NonZeroUsize, SharedMaps>,
+}
+
+/// Fitted before the validation stretch, and on everything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SharedMaps {
+    before: CommonMaps,
+    all: CommonMaps,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct CommonMaps {
+    direct: Option<LinearMap>,
+    auto_ar: Option<LinearMap>,
+}
+
+/// A channel's map, how sure it is, and how it was chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelModel {
+    /// In the unit of the training samples.
+    pub map: LinearMap,
+    /// Half the width of the interval, by level and step, in the unit of the training samples: split conformal, from
+    /// the errors on the validation stretch of the combination fitted before it.
+    pub half_widths: Vec<Vec<f64>>,
+    /// How it was chosen.
+    pub choice: Choice,
+}
+
+/// How a map was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Samples a forecast looks back on.
+    pub lookback: usize,
+    /// Windows of the validation stretch.
+    pub windows: usize,
+    /// By steps.
+    pub bands: Vec<Band>,
+    /// Of the channel's own auto-regression, if it was among the candidates.
+    pub order: Option<usize>,
+    /// The same.
+    pub num_diff: Option<usize>,
+}
+
+/// What was chosen for some steps. Errors are mean squares over the validation stretch, in the unit of the training
+/// samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Band {
+    /// The first step, from 1.
+    pub first: usize,
+    /// The last step.
+    pub last: usize,
+    /// Those that have a part, the largest first.
+    pub weights: Vec<(Member, f64)>,
+    /// Of the combination.
+    pub mse: f64,
+    /// The best member by itself.
+    pub best: Member,
+    /// Of the best member by itself.
+    pub best_mse: f64,
+    /// Of the random walk.
+    pub random_walk_mse: f64,
+}
+
+impl Choice {
+    /// The members with their mean weight over all steps, the largest first.
+    pub fn weights(&self) -> Vec<(Member, f64)> {
+        let mut sums = BTreeMap::<Member, f64>::new();
+        let horizon = self.bands.last().map_or(1, |band| band.last) as f64;
+        for band in &self.bands {
+            for (member, weight) in &band.weights {
+                *sums.entry(*member).or_default() += weight * (band.last + 1 - band.first) as f64 / horizon;
+            }
+        }
+        largest_first(sums)
+    }
+}
+
+fn largest_first(weights: impl IntoIterator<Item = (Member, f64)>) -> Vec<(Member, f64)> {
+    let mut weights: Vec<(Member, f64)> = weights.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
+    weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    weights
+}
+
+impl ChannelModel {
+    /// Chooses by the validation stretch, and fits what was chosen to all samples.
+    pub fn fit(training: &Training<'_>, pool: Option<&Pool>, spec: &AutoSpec) -> Self {
+        let shared = pool.and_then(|pool| pool.maps.get(&training.lookback));
+        let family = |values, common| Family {
+            values,
+            moments: training.moments(values, spec.horizon),
+            common,
+            lookback: training.lookback,
+            spec,
+        };
+        let before = family(training.before(), shared.map(|shared| &shared.before));
+        let candidates = before.candidates();
+        let stretch = training.moments(training.stretch(), spec.horizon);
+        let chosen = chosen(&candidates, &stretch, training.lookback, spec);
+        let tried = combined(&candidates, &chosen, training.lookback, spec.horizon);
+        let half_widths = widths(training, &tried, &spec.levels);
+        let all = family(training.values, shared.map(|shared| &shared.all));
+        let own = all.own_auto_regression();
+        let members = chosen.iter().flat_map(|band| band.weights.iter().map(|(member, _)| *member));
+        let mut wanted: Vec<Member> = members.collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let fitted = all.fitted(&wanted, own.as_ref());
+        Self {
+            map: combined(&fitted, &chosen, training.lookback, spec.horizon),
+            half_widths,
+            choice: Choice {
+                lookback: training.lookback.get(),
+                windows: stretch.windows(),
+                bands: chosen,
+                order: own.as_ref().map(|own| own.coefficients.len()),
+                num_diff: own.as_ref().map(|own| own.num_diff),
+            },
+        }
+    }
+}
+
+/// Samples to which members are fitted.
+struct Family<'a> {
+    values: &'a [f64],
+    moments: WindowMoments,
+    common: Option<&'a CommonMaps>,
+    lookback: NonZeroUsize,
+    spec: &'a AutoSpec,
+}
+
+type Candidate = (Member, LinearMap);
+
+impl Family<'_> {
+    fn candidates(&self) -> Vec<Candidate> {
+        let wants_own = self.spec.members.contains(&Member::AutoAr);
+        let own = wants_own.then(|| self.own_auto_regression()).flatten();
+        self.fitted(&self.spec.members, own.as_ref())
+    }
+
+    /// Those of the members that these samples bear.
+    fn fitted(&self, members: &[Member], own: Option<&Estimate>) -> Vec<Candidate> {
+        let maps = members.iter().filter_map(|member| Some((*member, self.map(*member, own)?)));
+        maps.filter(|(_, map)| map.is_finite()).collect()
+    }
+
+    fn map(&self, member: Member, own: Option<&Estimate>) -> Option<LinearMap> {
+        let (lookback, horizon) = (self.lookback, self.spec.horizon);
+        let common = self.common;
+        let pooled = common.and_then(|common| common.direct.as_ref());
+        match member {
+            Member::AutoAr => own.map(|own| {
+                let intercept = own.plain_intercept();
+                LinearMap::auto_regression(&own.coefficients, intercept, own.num_diff, lookback, horizon)
+            }),
+            Member::PooledAutoAr => common?.auto_ar.clone(),
+            Member::Direct => direct(&self.moments, Shape::Deviations, PENALTY),
+            Member::DirectLevel => direct(&self.moments, Shape::WithLevel, PENALTY),
+            Member::PooledDirect => pooled.cloned(),
+            Member::ShrunkDirect => direct(&self.moments, Shape::Around(pooled?), PENALTY),
+            Member::RandomWalk => Some(LinearMap::random_walk(lookback, horizon)),
+            Member::SeasonalNaive => {
+                let season = self.spec.season.filter(|season| *season <= lookback)?;
+                Some(LinearMap::seasonal_naive(lookback, horizon, season))
+            }
+        }
+    }
+
+    fn own_auto_regression(&self) -> Option<Estimate> {
+        let moves = self.values.windows(2).any(|pair| pair[0] != pair[1]);
+        moves.then(|| {
+            let stationary = Stationary::new(self.values);
+            let solution = stationary.solve(&stationary.products(self.lookback.get()));
+            Estimate::auto_ar(stationary.form, solution)
+        })
+    }
+}
+
+/// The weights of each band of steps.
+fn chosen(
+    candidates: &[Candidate],
+    stretch: &WindowMoments,
+    lookback: NonZeroUsize,
+    spec: &AutoSpec,
+) -> Vec<Band> {
+    let walk = LinearMap::random_walk(lookback, spec.horizon);
+    let walk_errors = stretch.squared_errors(&walk);
+    let maps: Vec<&LinearMap> = candidates.iter().map(|(_, map)| map).collect();
+    let products = stretch.error_products(&maps);
+    let bands = bands(spec.horizon.get()).into_iter().map(|steps| {
+        let cells = (steps.len() * stretch.windows()) as f64;
+        let mean = |by_step: &Vec<f64>| by_step[steps.clone()].iter().sum::<f64>() / cells;
+        let means: Vec<Vec<f64>> = products.iter().map(|row| row.iter().map(mean).collect()).collect();
+        let random_walk_mse = mean(&walk_errors);
+        let band = |weights, best, mse, best_mse| Band {
+            first: steps.start + 1,
+            last: steps.end,
+            weights,
+            mse,
+            best,
+            best_mse,
+            random_walk_mse,
+        };
+        if means.is_empty() {
+            let walk = vec![(Member::RandomWalk, 1.0)];
+            return band(walk, Member::RandomWalk, random_walk_mse, random_walk_mse);
+        }
+        let weights = weights(&means);
+        let terms = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
+        let mse = terms.clone().map(|(a, x)| {
+            let with = |(b, y): (usize, &f64)| x * y * means[a.max(b)][a.min(b)];
+            terms.clone().map(with).sum::<f64>()
+        });
+        let mse = mse.sum();
+        let errors = candidates.iter().enumerate().map(|(place, (member, _))| (*member, means[place][place]));
+        let (best, best_mse) = errors
+            .filter(|(_, error)| error.is_finite())
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .unwrap_or((candidates[0].0, f64::MAX));
+        let members = candidates.iter().map(|(member, _)| *member).zip(weights);
+        band(largest_first(members), best, mse, best_mse)
+    });
+    bands.collect()
+}
+
+/// The maps in their parts. A member that could not be fitted leaves its part to the others; with none it is a random
+/// walk.
+fn combined(candidates: &[Candidate], bands: &[Band], lookback: NonZeroUsize, horizon: NonZeroUsize) -> LinearMap {
+    let mut by_step: Vec<Vec<f64>> = candidates.iter().map(|_| vec![0.0; horizon.get()]).collect();
+    for band in bands {
+        let weight = |member: Member| {
+            let weights = band.weights.iter();
+            weights.filter(|(other, _)| *other == member).map(|(_, weight)| weight).sum::<f64>()
+        };
+        let there: f64 = candidates.iter().map(|(member, _)| weight(*member)).sum();
+        for (by_step, (member, _)) in by_step.iter_mut().zip(candidates) {
+            let share = if there > 0.0 { weight(*member) / there } else { 0.0 };
+            by_step[band.first - 1..band.last].fill(share);
+        }
+    }
+    let maps: Vec<&LinearMap> = candidates.iter().map(|(_, map)| map).collect();
+    if maps.is_empty() {
+        LinearMap::random_walk(lookback, horizon)
+    } else {
+        LinearMap::combined(&maps, &by_step)
+    }
+}
+
+/// Half widths of the intervals from the errors of a map on the validation stretch.
+fn widths(training: &Training<'_>, map: &LinearMap, levels: &[Level]) -> Vec<Vec<f64>> {
+    let horizon = map.horizon();
+    let values = training.values;
+    let origins = training.validation..values.len() - horizon + 1;
+    let stride = NonZeroUsize::new(origins.len().div_ceil(RESIDUAL_WINDOWS)).unwrap_or(NonZeroUsize::MIN);
+    let mut residuals = map.forecasts(values, origins.clone(), stride);
+    for row in 0..residuals.rows() {
+        let truth = &values[origins.start + row * stride.get()..];
+        for (forecast, truth) in residuals.row_mut(row).iter_mut().zip(truth) {
+            *forecast = (*forecast - truth).abs();
+        }
+    }
+    half_widths(&residuals, levels)
+}
