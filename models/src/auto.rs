@@ -53,6 +53,8 @@ pub enum Member {
     DirectLevel,
     /// One ridge for all channels.
     PooledDirect,
+    /// The same with the level of each channel: what one channel seldom shows, many do.
+    PooledDirectLevel,
     /// The channel's own ridge, pulled towards that of all channels.
     ShrunkDirect,
     /// The newest sample.
@@ -63,24 +65,26 @@ pub enum Member {
 
 impl Member {
     /// Every member.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AutoAr,
         Self::PooledAutoAr,
         Self::Direct,
         Self::DirectLevel,
         Self::PooledDirect,
+        Self::PooledDirectLevel,
         Self::ShrunkDirect,
         Self::RandomWalk,
         Self::SeasonalNaive,
     ];
 
     /// Those that `auto` chooses from. A ridge that is shrunk towards the pool's is a combination of the two already.
-    pub const AUTO: [Self; 7] = [
+    pub const AUTO: [Self; 8] = [
         Self::AutoAr,
         Self::PooledAutoAr,
         Self::Direct,
         Self::DirectLevel,
         Self::PooledDirect,
+        Self::PooledDirectLevel,
         Self::RandomWalk,
         Self::SeasonalNaive,
     ];
@@ -93,6 +97,7 @@ impl Member {
             Self::Direct => "direct",
             Self::DirectLevel => "direct_level",
             Self::PooledDirect => "pooled_direct",
+            Self::PooledDirectLevel => "pooled_direct_level",
             Self::ShrunkDirect => "shrunk_direct",
             Self::RandomWalk => "random_walk",
             Self::SeasonalNaive => "seasonal_naive",
@@ -101,7 +106,10 @@ impl Member {
 
     /// Whether it is fitted to all channels together.
     pub fn needs_pool(self) -> bool {
-        matches!(self, Self::PooledAutoAr | Self::PooledDirect | Self::ShrunkDirect)
+        matches!(
+            self,
+            Self::PooledAutoAr | Self::PooledDirect | Self::PooledDirectLevel | Self::ShrunkDirect
+        )
     }
 }
 
@@ -110,9 +118,11 @@ impl Member {
     /// what looks back little has to show that it does.
     fn prior(self) -> f64 {
         match self {
-            Self::Direct | Self::DirectLevel | Self::PooledDirect | Self::PooledAutoAr | Self::ShrunkDirect => 1.0,
+            Self::Direct | Self::DirectLevel | Self::ShrunkDirect => 1.0,
+            Self::PooledDirect | Self::PooledDirectLevel | Self::PooledAutoAr => 1.0,
             Self::AutoAr => 0.5,
-            Self::RandomWalk | Self::SeasonalNaive => 0.3,
+            Self::SeasonalNaive => 0.3,
+            Self::RandomWalk => 0.2,
         }
     }
 }
@@ -314,6 +324,7 @@ impl PartSums {
         });
         CommonMaps {
             direct: direct(&self.windows, Shape::Deviations, POOL_PENALTY),
+            direct_level: direct(&self.windows, Shape::WithLevel, POOL_PENALTY),
             auto_ar,
         }
     }
@@ -350,6 +361,7 @@ struct SharedMaps {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct CommonMaps {
     direct: Option<LinearMap>,
+    direct_level: Option<LinearMap>,
     auto_ar: Option<LinearMap>,
 }
 
@@ -499,6 +511,7 @@ impl Family<'_> {
             Member::Direct => direct(&self.moments, Shape::Deviations, PENALTY),
             Member::DirectLevel => direct(&self.moments, Shape::WithLevel, PENALTY),
             Member::PooledDirect => pooled.cloned(),
+            Member::PooledDirectLevel => common?.direct_level.clone(),
             Member::ShrunkDirect => direct(&self.moments, Shape::Around(pooled?), PENALTY),
             Member::RandomWalk => Some(LinearMap::random_walk(lookback, horizon)),
             Member::SeasonalNaive => {
