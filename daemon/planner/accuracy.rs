@@ -125,7 +125,7 @@ impl DatasetAccuracy {
         let mut slots: Vec<Slot> = times[known..].iter().map(|time| grid.nearest(*time)).collect();
         slots.dedup();
         let half_life = HALF_LIFE * channels as f64;
-        let mut odd = (false, None);
+        let (mut went_on, mut highest) = (false, None);
         for slot in slots {
             let Some(truth) = samples.at(slot) else { continue };
             let scale = channel.scale.value();
@@ -137,12 +137,13 @@ impl DatasetAccuracy {
             if slot > newest {
                 let score = channel.scorer.score(arrived.fit, slot, truth);
                 self.anomalies += u64::from(score.is_some_and(|score| score > 1.0));
-                odd = (true, score.into_iter().chain(odd.1).reduce(f64::max));
+                went_on = true;
+                highest = score.into_iter().chain(highest).reduce(f64::max);
                 channel.scale.add(samples.at(slot - 1).unwrap_or(f64::NAN), truth);
             }
         }
-        // A score of rows before would pass for one of these.
-        if let (true, highest) = odd {
+        // Where none has a score, that of earlier rows would pass for theirs.
+        if went_on {
             channel.anomaly = highest;
         }
     }
