@@ -107,6 +107,12 @@ impl Story {
         self.accuracy.view().iter().map(|step| step.scored).collect()
     }
 
+    fn has(&self, slot: Slot) -> bool {
+        let fit = self.fit.as_ref();
+        let samples = fit.and_then(|fit| self.history.samples(&fit.forecast.grid));
+        samples.is_some_and(|samples| samples.at(slot).is_some())
+    }
+
     fn waiting(&self) -> Vec<usize> {
         self.channel.pending.iter().map(VecDeque::len).collect()
     }
@@ -276,4 +282,40 @@ fn levels_asked_for_before_a_reload_promise_nothing() {
     story.rows([(100, 0.0)]);
     let view = story.accuracy.view();
     assert_eq!((view[0].scored, view[0].coverage.len()), (1, 0));
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_comes_in_whatever_order_each_cutoff_and_step_counts_once(
+        happenings in proptest::collection::vec((0..3_u8, 0..5_i64), 1..60),
+    ) {
+        let steps = [1, 3];
+        let mut story = Story::begun("[1, 3]");
+        let (mut newest, mut cutoff) = (99, 99);
+        // By step, the slots of which something was said while they were ahead, and nothing has come since.
+        let mut open = [(); 2].map(|()| std::collections::BTreeSet::new());
+        let mut scored = vec![0; 2];
+        for (happening, by) in happenings {
+            if happening == 2 {
+                // A fit of the newest row, or one that took its time.
+                let late = Some(newest - by).filter(|slot| *slot >= cutoff && story.has(*slot));
+                cutoff = late.unwrap_or(newest);
+                story.fitted(cutoff, 0.0);
+                for (step, open) in steps.iter().zip(&mut open) {
+                    if cutoff + step > newest && open.insert(cutoff + step) && open.len() > *step as usize + LATE {
+                        open.pop_first();
+                    }
+                }
+                continue;
+            }
+            // The next row, perhaps behind a gap; or a late one, or a revision.
+            let slot = if happening == 0 { newest + 1 + by / 3 } else { newest - by };
+            newest = newest.max(slot);
+            story.rows([(slot, 0.0)]);
+            for (open, scored) in open.iter_mut().zip(&mut scored) {
+                *scored += u64::from(open.remove(&slot));
+            }
+        }
+        proptest::prop_assert_eq!(story.scored(), scored);
+    }
 }
