@@ -158,6 +158,7 @@ fn a_forecast_made_after_the_truth_was_there_does_not_count() {
     story.rows([(100, 0.0), (101, 1.0)]);
     story.fitted(99, 0.0);
     story.rows([(102, 0.0)]);
+    story.rows([(100, 5.0)]); // a revision of what the forecast did not foresee
     assert_eq!(story.scored(), [0, 1]);
     // A backfill of what was never ahead of anybody.
     let mut story = Story::begun("[1, 3]");
