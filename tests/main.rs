@@ -5,6 +5,7 @@
 
 mod support;
 
+mod accuracy;
 mod architecture;
 mod bad_files;
 mod commands;
