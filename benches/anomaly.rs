@@ -26,7 +26,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit, TimestampNanosecondType};
 use forecastd::intake::decode::decode;
 use forecastd::message::account::RowAccount;
-use forecastd::message::fit_job::{FitJob, FitOutcome, FitReport, JobWindow};
+use forecastd::message::fit_job::{FitJob, FitOutcome, FitReport, FitWay, FitWork, JobWindow};
 use forecastd::message::ingest_report::{IngestReport, Outcome};
 use forecastd::message::landed_file::{Fingerprint, LandedFile};
 use forecastd::message::series_drop::{ChannelRows, RawRows, SeriesDrop};
@@ -46,7 +46,7 @@ datasets:
     kind: series
     incoming: ./incoming
     series: { time: timestamp, channel: [category, series], value: value }
-    forecast: { horizon: 24 }
+    forecast: { horizon: 24, method: auto_ar }
 ";
 
 const DAY: f64 = 86_400e9;
@@ -218,7 +218,8 @@ impl Replay {
         for command in self.planner.apply(event, self.now) {
             match command {
                 Command::Recover(dataset, epoch) => self.tell(Event::RecoveryFinished(dataset, epoch)),
-                Command::Fit(job) => self.tell(Event::Fitted(fit(job))),
+                Command::Fit(FitWork::Fit(job)) => self.tell(Event::Fitted(fit(job))),
+                Command::Fit(FitWork::Pool(_)) => unreachable!("Auto-AR by itself has no pool"),
                 Command::Publish(snapshot) => self.anomalies = snapshot.datasets[0].anomalies,
                 Command::WriteForecasts(..) => self.tell(Event::Written),
                 Command::Ingest(..) => unreachable!("no folder was listed"),
@@ -231,10 +232,12 @@ impl Replay {
 fn fit(job: FitJob) -> FitReport {
     let (mut outcomes, mut declined) = (Vec::new(), Vec::new());
     for channel in job.channels {
-        let (fitted, rolled) = match channel.window {
-            JobWindow::Whole(series) => (anchor_channel(&series, &job.spec), false),
+        let (fitted, way) = match channel.window {
+            JobWindow::Mapped(_, series) | JobWindow::Whole(series) => {
+                (anchor_channel(&series, &job.spec), FitWay::Whole)
+            }
             JobWindow::Moved(rolling, moved) => match rolling.roll(&moved, &job.spec) {
-                Ok((fit, rolling)) => (Ok((fit, Some(rolling))), true),
+                Ok((fit, rolling)) => (Ok((fit, Some(rolling))), FitWay::Rolled),
                 Err(decline) => {
                     declined.push((channel.channel, decline));
                     continue;
@@ -249,8 +252,9 @@ fn fit(job: FitJob) -> FitReport {
             channel: channel.channel,
             version: channel.version,
             result,
-            rolled,
+            way,
             rolling,
+            map: None,
         });
     }
     FitReport {

@@ -12,7 +12,7 @@ use forecastd::publish::exposition::Format;
 use forecastd::publish::{Exposition, Metrics, Readiness};
 use forecastd_config::{AfterIngest, Columns, Dataset, History, Landing, Layout, Limits, OffGrid};
 use forecastd_models::{
-    ChannelFit, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level, Timestamp,
+    ChannelFit, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level, Method, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -101,6 +101,7 @@ fn channel(number: usize) -> (Arc<str>, ChannelView) {
     let filled = 0;
     let fit = Some(Arc::new(ChannelFit {
         model,
+        choice: None,
         forecast,
         filled,
     }));
@@ -144,6 +145,7 @@ fn dataset() -> Dataset {
             max_lookback: 1,
             gaps: GapPolicy::Hold,
         },
+        method: Method::default(),
         steps: vec![1, 24, 96],
         max_age: None,
         refit_interval: Duration::ZERO,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forecastd_models::{FitSpec, Frequency};
+use forecastd_models::{FitSpec, Frequency, Method};
 
 /// A dataset's name, shared: `[a-z0-9_-]`, at most 64 bytes.
 pub type DatasetName = Arc<str>;
@@ -35,6 +35,8 @@ pub struct Dataset {
     pub history: History,
     /// What is asked of a fit: horizon, levels, lookback, gap policy.
     pub fit: FitSpec,
+    /// How channels are forecast.
+    pub method: Method,
     /// Steps shown on `/metrics`, ascending, each within the horizon.
     pub steps: Vec<usize>,
     /// Least time between two fits of one channel.

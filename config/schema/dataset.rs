@@ -48,6 +48,7 @@ pub(super) fn dataset(field: &Field, base: &Path, state_dir: Option<&Path>, clai
                 max_lookback: asked.max_lookback,
                 gaps: series.gaps,
             },
+            method: asked.method,
             steps: asked.steps,
             refit_interval: asked.refit_interval,
             max_age: asked.max_age,

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use forecastd_models::Level;
+use forecastd_models::{Level, Method};
 
 use super::CENTURY;
 use crate::error::Complaint;
@@ -11,6 +11,7 @@ use crate::field::{Field, Section};
 
 /// What the section says.
 pub(super) struct Asked {
+    pub(super) method: Method,
     pub(super) horizon: NonZeroUsize,
     pub(super) steps: Vec<usize>,
     pub(super) levels: Vec<Level>,
@@ -28,6 +29,7 @@ const LARGEST_MAP: usize = 64 << 20;
 /// Reads the section; `window` is the dataset's `history.window`, if that was right.
 pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked> {
     field.section(|keys| {
+        let method = keys.or("method", Method::default(), method);
         let horizon = keys.required("horizon", "the number of steps to forecast", |field| {
             field.whole(1..=LONGEST_HORIZON)
         });
@@ -44,6 +46,7 @@ pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked
         let (horizon, max_lookback) = (horizon?, max_lookback?);
         check_map(&keys.field("horizon"), horizon, max_lookback)?;
         Some(Asked {
+            method: method?,
             horizon: NonZeroUsize::new(horizon)?,
             steps: steps?.unwrap_or_else(|| default_steps(horizon)),
             levels: levels?.unwrap_or_else(default_levels),
@@ -53,6 +56,11 @@ pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked
             keep_files: NonZeroUsize::new(keep_files?)?,
         })
     })
+}
+
+fn method(field: &Field) -> Option<Method> {
+    let names: Vec<(&str, Method)> = Method::all().map(|method| (method.name(), method)).collect();
+    field.word(&names)
 }
 
 /// Refuses a horizon that with this lookback would take too much memory.

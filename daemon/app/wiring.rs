@@ -13,14 +13,14 @@ use super::event::AppEvent;
 use super::ingest::{Ingest, IngestJob, Told};
 use crate::intake::decoder::Decoder;
 use crate::intake::watch::{Watch, WatchSpec};
-use crate::message::fit_job::FitJob;
+use crate::message::fit_job::FitWork;
 use crate::message::snapshot::ForecastBatch;
 use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastWriter;
 use crate::publish::metrics::Metrics;
 use crate::service::clock::now;
 use crate::state::Store;
-use crate::work::fit::fit;
+use crate::work::fit::{fit, pool};
 use crate::work::fit_on_device::FitDevice;
 use crate::work::torch_process::TorchProcess;
 use crate::work::worker::Workers;
@@ -34,7 +34,7 @@ pub(super) struct Rooms {
     pub(super) watch: Watch,
     pub(super) ingest: Workers<IngestJob>,
     /// They hold the libtorch child, which ends with the last of them.
-    pub(super) fits: Workers<FitJob>,
+    pub(super) fits: Workers<FitWork>,
     pub(super) writer: Workers<(ForecastBatch, Arc<Dataset>)>,
 }
 
@@ -105,8 +105,14 @@ fn send(events: &mpsc::Sender<AppEvent>, event: AppEvent) {
     let _ = events.blocking_send(event);
 }
 
-fn fit_worker(events: mpsc::Sender<AppEvent>, device: Arc<FitDevice>) -> impl FnMut(FitJob) + Clone {
-    move |job| send(&events, AppEvent::Plan(Event::Fitted(fit(job, &device))))
+fn fit_worker(events: mpsc::Sender<AppEvent>, device: Arc<FitDevice>) -> impl FnMut(FitWork) + Clone {
+    move |work| {
+        let done = match work {
+            FitWork::Fit(job) => Event::Fitted(fit(job, &device)),
+            FitWork::Pool(job) => Event::Pooled(pool(job)),
+        };
+        send(&events, AppEvent::Plan(done));
+    }
 }
 
 fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnMut(IngestJob) {

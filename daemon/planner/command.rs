@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forecastd_config::{Dataset, DatasetName};
 
-use crate::message::fit_job::{Epoch, FitJob};
+use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::landed_file::LandedFile;
 use crate::message::snapshot::{ForecastBatch, Snapshot};
 
@@ -17,8 +17,8 @@ pub enum Command {
     /// Claim, decode and commit a file; answered by `Ingested`. Rows that are no older than this behind the newest
     /// are within reach of a fit and stay, whatever the retention.
     Ingest(LandedFile, Arc<Dataset>, Duration),
-    /// Fit a batch. At most one for each fit worker at a time; answered by `Fitted`.
-    Fit(FitJob),
+    /// Fit a batch, or pool channels. At most one for each fit worker at a time; answered by `Fitted` or `Pooled`.
+    Fit(FitWork),
     /// Show this to readers.
     Publish(Snapshot),
     /// Write a forecast file. At most one at a time; answered by `Written`.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forecastd_config::{Dataset, DatasetName};
-use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Frequency, RollingFit, Timestamp};
+use forecastd_models::{
+    ChannelFit, ChannelMap, ChannelName, FitFailure, FitSpec, Frequency, RollingFit, Series, Timestamp,
+};
 
 use super::accuracy::{Arrived, ChannelAccuracy, DatasetAccuracy};
 use super::due::DueChannels;
 use super::files::Files;
 use super::history::{ChannelHistory, HistoryRules};
-use crate::message::fit_job::{ChannelJob, Epoch, FitJob, FitOutcome, FitReport, JobWindow};
+use super::pool::{POOL_CHANNELS, PoolKeeper};
+use crate::message::fit_job::{ChannelJob, Epoch, FitJob, FitOutcome, FitReport, JobWindow, PoolJob, PoolReport};
 use crate::message::series_drop::SeriesDrop;
 use crate::message::snapshot::{ChannelView, DatasetView, ForecastBatch};
 
@@ -26,6 +29,7 @@ pub struct DatasetState {
     spec: Arc<FitSpec>,
     channels: BTreeMap<ChannelName, Channel>,
     due: DueChannels,
+    pool: PoolKeeper,
     accuracy: DatasetAccuracy,
     fitting: usize,
     unwritten: BTreeMap<ChannelName, Arc<ChannelFit>>,
@@ -60,6 +64,8 @@ struct Channel {
     failure: Option<FitFailure>,
     /// What the last fit left for the next; of no use once the history did more than move on.
     rolling: Option<Box<RollingFit>>,
+    /// Chosen at an earlier fit.
+    map: Option<Arc<ChannelMap>>,
     accuracy: ChannelAccuracy,
 }
 
@@ -73,6 +79,7 @@ impl DatasetState {
             config,
             channels: BTreeMap::new(),
             due: DueChannels::default(),
+            pool: PoolKeeper::default(),
             fitting: 0,
             unwritten: BTreeMap::new(),
             unwritten_since: None,
@@ -104,7 +111,7 @@ impl DatasetState {
         if HistoryRules::from(config.as_ref()) != HistoryRules::from(self.config.as_ref()) {
             *self = Self::new(config, epoch);
         } else {
-            let asks_anew = config.fit != self.config.fit;
+            let asks_anew = config.fit != self.config.fit || config.method != self.config.method;
             self.spec = Arc::new(config.fit.clone());
             self.config = config;
             if !self.accuracy.is_of(&self.config) {
@@ -114,6 +121,7 @@ impl DatasetState {
                     .for_each(|channel| channel.accuracy.forget_forecasts());
             }
             if asks_anew {
+                self.pool.forget();
                 for (channel, state) in &mut self.channels {
                     state.version += 1;
                     state.last_fit = None; // whatever rests is asked at once
@@ -139,6 +147,7 @@ impl DatasetState {
             let after = channel.history.newest();
             if channel.history.extend(rows) {
                 channel.version += 1;
+                self.pool.took(rows.len() as u64);
                 if let Some(fit) = &channel.fit {
                     let arrived = Arrived { rows, after, fit };
                     self.accuracy
@@ -155,7 +164,8 @@ impl DatasetState {
 
     /// Channels ready for a fit.
     pub fn ready(&self, now: Timestamp) -> usize {
-        if self.recovery == Recovery::Done {
+        let awaits_pool = self.config.method.needs_pool() && self.pool.is_awaited(self.channels.len());
+        if self.recovery == Recovery::Done && !awaits_pool {
             self.due.ready(now)
         } else {
             0
@@ -167,6 +177,38 @@ impl DatasetState {
         self.due.next_ready()
     }
 
+    /// Channels to pool, if it is time.
+    pub fn take_pool_job(&mut self) -> Option<PoolJob> {
+        let wanted = self.config.method.needs_pool() && self.recovery == Recovery::Done;
+        if !wanted || !self.pool.is_due(self.channels.len(), self.config.history.window.get()) {
+            return None;
+        }
+        self.pool.sent();
+        let every = self.channels.len().div_ceil(POOL_CHANNELS);
+        let some = self.channels.iter().step_by(every);
+        let series: Vec<Series> = some
+            .filter_map(|(name, channel)| channel.history.series(name))
+            .collect();
+        Some(PoolJob {
+            dataset: DatasetName::clone(self.name()),
+            epoch: self.epoch,
+            spec: Arc::clone(&self.spec),
+            method: self.config.method,
+            series,
+        })
+    }
+
+    /// Takes a pool over. One of another question only leaves the way free for the next.
+    pub fn pooled(&mut self, report: PoolReport) {
+        if report.epoch != self.epoch {
+            return;
+        }
+        self.pool.came(report.pool);
+        if *report.spec != *self.spec || report.method != self.config.method {
+            self.pool.forget();
+        }
+    }
+
     /// Up to `limit` channels as one batch, longest due first.
     pub fn take_batch(&mut self, limit: usize, now: Timestamp) -> Option<FitJob> {
         let mut batch = Vec::new();
@@ -175,7 +217,7 @@ impl DatasetState {
                 continue;
             };
             // Without a second row there is no grid yet; the next row makes the channel due again.
-            let Some(window) = channel.take_window(&name) else {
+            let Some(window) = channel.take_window(&name, &self.config) else {
                 continue;
             };
             channel.in_flight = true;
@@ -190,12 +232,14 @@ impl DatasetState {
             dataset: DatasetName::clone(self.name()),
             epoch: self.epoch,
             spec: Arc::clone(&self.spec),
+            method: self.config.method,
+            pool: self.pool.pool().map(Arc::clone),
             channels: batch,
         })
     }
 
-    /// Takes results over. A channel that could not be rolled is due at once. One whose history went on meanwhile is due again. Results of another epoch are
-    /// about histories that are no more.
+    /// Takes results over. A channel that could not be rolled is due at once. One whose history went on meanwhile is due
+    /// again. Results of another epoch are about histories that are no more.
     pub fn finish(&mut self, report: FitReport, now: Timestamp) {
         if report.epoch != self.epoch {
             return;
@@ -211,8 +255,9 @@ impl DatasetState {
             channel: name,
             version,
             result,
-            rolled: _,
+            way: _,
             rolling,
+            map,
         } in report.outcomes
         {
             let Some(channel) = self.channels.get_mut(&name) else {
@@ -221,6 +266,7 @@ impl DatasetState {
             channel.in_flight = false;
             channel.last_fit = Some(now);
             channel.keep(rolling);
+            channel.map = map;
             if channel.version > version {
                 self.due.add(&name, channel.ready_at(&self.config), now);
             }
@@ -324,12 +370,16 @@ impl Channel {
             fit: None,
             failure: None,
             rolling: None,
+            map: None,
             accuracy: ChannelAccuracy::default(),
         }
     }
 
     /// How the window moved since the last fit if that suffices, or all of it. The next fit may roll on from here.
-    fn take_window(&mut self, name: &ChannelName) -> Option<JobWindow> {
+    fn take_window(&mut self, name: &ChannelName, config: &Dataset) -> Option<JobWindow> {
+        if let Some(map) = self.map.take().filter(|map| self.is_served_by(map, config)) {
+            return self.history.series(name).map(|series| JobWindow::Mapped(map, series));
+        }
         let rolled = self.rolling.take().and_then(|rolling| {
             let moves = self.history.moves(name, rolling.reach())?;
             Some(JobWindow::Moved(rolling, moves))
@@ -337,6 +387,11 @@ impl Channel {
         let window = rolled.or_else(|| self.history.series(name).map(JobWindow::Whole))?;
         self.history.record_moves();
         Some(window)
+    }
+
+    fn is_served_by(&self, map: &ChannelMap, config: &Dataset) -> bool {
+        let newest = self.history.newest_slot();
+        map.answers(&config.fit, config.method) && newest.is_some_and(|(grid, newest)| !map.is_stale(grid, newest))
     }
 
     /// Takes statistics over. Without them, what leaves the window is of no interest.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forecastd_config::{Config, DatasetName};
 
-use crate::message::fit_job::{Epoch, FitReport};
+use crate::message::fit_job::{Epoch, FitReport, PoolReport};
 use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
 use crate::message::series_drop::SeriesDrop;
@@ -24,6 +24,8 @@ pub enum Event {
     Ingested(IngestReport),
     /// A batch of channels was fitted.
     Fitted(FitReport),
+    /// The channels of a dataset were pooled.
+    Pooled(PoolReport),
     /// A forecast file was written, or could not be.
     Written,
     /// A new, valid configuration is in force.

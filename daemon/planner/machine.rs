@@ -14,7 +14,7 @@ use forecastd_models::Timestamp;
 use super::command::Command;
 use super::dataset::{DatasetState, Recovery};
 use super::event::Event;
-use crate::message::fit_job::Epoch;
+use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::snapshot::Snapshot;
 
@@ -113,6 +113,12 @@ impl Planner {
                 if let Some(dataset) = self.dataset(&report.dataset) {
                     dataset.finish(report, now);
                     self.unpublished = true;
+                }
+            }
+            Event::Pooled(report) => {
+                self.idle_fit_workers += 1;
+                if let Some(dataset) = self.dataset(&report.dataset) {
+                    dataset.pooled(report);
                 }
             }
             Event::Written => self.writing = false,
@@ -257,10 +263,16 @@ impl Planner {
     fn plan_fits(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         for index in self.fit_turn.order(self.datasets.len()) {
             let dataset = &mut self.datasets[index];
+            if self.idle_fit_workers > 0
+                && let Some(job) = dataset.take_pool_job()
+            {
+                commands.push(Command::Fit(FitWork::Pool(job)));
+                self.idle_fit_workers -= 1;
+            }
             while self.idle_fit_workers > 0 && dataset.ready(now) > 0 {
                 let share = dataset.ready(now).div_ceil(self.idle_fit_workers);
                 if let Some(job) = dataset.take_batch(share.min(BATCH_CHANNELS), now) {
-                    commands.push(Command::Fit(job));
+                    commands.push(Command::Fit(FitWork::Fit(job)));
                     self.idle_fit_workers -= 1;
                     self.fit_turn = Turn(index);
                 }

@@ -12,6 +12,7 @@ pub mod files;
 pub mod frequency;
 pub mod history;
 mod machine;
+pub mod pool;
 
 pub use command::Command;
 pub use event::Event;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use forecastd_config::{AfterIngest, Columns, Dataset, History, Landing, Layout, Limits, OffGrid};
 use forecastd_models::{
-    ChannelFit, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level, Timestamp,
+    ChannelFit, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level, Method, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -56,6 +56,7 @@ pub(super) fn dataset(name: &str) -> Dataset {
             max_lookback: 512,
             gaps: GapPolicy::Interpolate,
         },
+        method: Method::default(),
         steps: vec![1, 6, 24],
         max_age: None,
         refit_interval: Duration::ZERO,
@@ -100,6 +101,7 @@ pub(super) fn fit(channel: &str, base: f64, levels: &[f64]) -> ChannelFit {
     };
     ChannelFit {
         model,
+        choice: None,
         forecast,
         filled: 2,
     }

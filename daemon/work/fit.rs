@@ -4,20 +4,53 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use forecastd_models::{ChannelFit, ChannelName, Decline, FitFailure, FitSpec, RollingFit, Series, WindowMove};
+use forecastd_models::{
+    ChannelFit, ChannelMap, ChannelName, Decline, FitFailure, FitSpec, Method, Pool, RollingFit, Series, SeriesPool,
+    WindowMove,
+};
 
 use super::fit_on_device::FitDevice;
 use super::worker::panic_message;
-use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, JobWindow};
+use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, FitWay, JobWindow, PoolJob, PoolReport};
 
 /// A fit, and what the next one may roll on from.
 pub type Fitted = Result<(ChannelFit, Option<Box<RollingFit>>), FitFailure>;
 
-/// Fits every channel of a job: here those that only moved, on `device` what it takes of the others.
+/// A fit by a map, and the map.
+pub type Mapped = (ChannelFit, Arc<ChannelMap>);
+
+/// Finds out what channels have in common. One that breaks is left out.
+pub fn pool(job: PoolJob) -> PoolReport {
+    let started = Instant::now();
+    let pool = pool_of(&job.series, &job.spec, job.method);
+    PoolReport {
+        dataset: job.dataset,
+        epoch: job.epoch,
+        spec: job.spec,
+        method: job.method,
+        pool: Arc::new(pool),
+        elapsed: started.elapsed(),
+    }
+}
+
+/// What these series have in common.
+pub fn pool_of(series: &[Series], spec: &FitSpec, method: Method) -> Pool {
+    let Some(mut pool) = SeriesPool::new(spec, method) else {
+        return Pool::default();
+    };
+    for series in series {
+        // It breaks before it adds, if it does.
+        let _ = contained(|| pool.add(series));
+    }
+    contained(|| pool.finish()).unwrap_or_default()
+}
+
+/// Fits every channel of a job: here those that only moved and those that are mapped, on `device` what it takes of the
+/// others.
 pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     let started = Instant::now();
     let (mut outcomes, mut declined) = (Vec::new(), Vec::new());
-    let (mut asked, mut whole) = (Vec::new(), Vec::new());
+    let (mut others, mut asked, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for ChannelJob {
         channel,
         version,
@@ -26,10 +59,20 @@ pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     {
         match window {
             JobWindow::Moved(rolling, moved) => match roll(rolling, &moved, &job.spec) {
-                Ok(fitted) => outcomes.push(outcome(channel, version, fitted, true)),
+                Ok(fitted) => outcomes.push(outcome(channel, version, fitted, FitWay::Rolled)),
                 Err(decline) => declined.push((channel, decline)),
             },
-            JobWindow::Whole(series) => {
+            JobWindow::Mapped(map, series) => match applied(&map, &series, &job.spec) {
+                Some(fit) => outcomes.push(mapped(channel, version, (fit, map), FitWay::Applied)),
+                None => others.push((channel, version, series)),
+            },
+            JobWindow::Whole(series) => others.push((channel, version, series)),
+        }
+    }
+    for (channel, version, series) in others {
+        match map_channel(&series, &job.spec, job.method, job.pool.as_deref()) {
+            Some(found) => outcomes.push(mapped(channel, version, found, FitWay::Whole)),
+            None => {
                 asked.push((channel, version));
                 whole.push(series);
             }
@@ -37,7 +80,7 @@ pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     }
     let fits = device.fit_all(&whole, &job.spec);
     let anchored = asked.into_iter().zip(fits);
-    outcomes.extend(anchored.map(|((channel, version), fitted)| outcome(channel, version, fitted, false)));
+    outcomes.extend(anchored.map(|((channel, version), fitted)| outcome(channel, version, fitted, FitWay::Whole)));
     FitReport {
         dataset: job.dataset,
         epoch: job.epoch,
@@ -47,7 +90,7 @@ pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     }
 }
 
-fn outcome(channel: ChannelName, version: u64, fitted: Fitted, rolled: bool) -> FitOutcome {
+fn outcome(channel: ChannelName, version: u64, fitted: Fitted, way: FitWay) -> FitOutcome {
     let (result, rolling) = match fitted {
         Ok((fit, rolling)) => (Ok(Arc::new(fit)), rolling),
         Err(failure) => (Err(failure), None),
@@ -56,9 +99,35 @@ fn outcome(channel: ChannelName, version: u64, fitted: Fitted, rolled: bool) -> 
         channel,
         version,
         result,
-        rolled,
+        way,
         rolling,
+        map: None,
     }
+}
+
+fn mapped(channel: ChannelName, version: u64, (fit, map): Mapped, way: FitWay) -> FitOutcome {
+    FitOutcome {
+        channel,
+        version,
+        result: Ok(Arc::new(fit)),
+        way,
+        rolling: None,
+        map: Some(map),
+    }
+}
+
+/// A forecast by a map that is there; `None` if it cannot serve any more.
+fn applied(map: &ChannelMap, series: &Series, spec: &FitSpec) -> Option<ChannelFit> {
+    contained(|| map.forecast(series, spec.gaps)).and_then(|fit| fit).ok()
+}
+
+/// Chooses a map; `None` where Auto-AR by itself is to serve, or to say why nothing can.
+pub fn map_channel(series: &Series, spec: &FitSpec, method: Method, pool: Option<&Pool>) -> Option<Mapped> {
+    if !method.is_mapped() {
+        return None;
+    }
+    let chosen = contained(|| ChannelMap::fit(series, spec, method, pool)).and_then(|chosen| chosen);
+    chosen.ok().flatten().map(|(fit, map)| (fit, Arc::new(map)))
 }
 
 fn roll(rolling: Box<RollingFit>, moved: &WindowMove, spec: &FitSpec) -> Result<Fitted, Decline> {

@@ -109,7 +109,7 @@ impl Anomaly {
     /// Whether the newest forecast of a row looks back on it. One that does not may come before one that does: an
     /// anomaly in the window is what changes an order.
     fn is_in_sight(&self, newest: &ChannelFit, slot: Slot) -> bool {
-        let lookback = newest.model.order + newest.model.num_diff;
+        let lookback = newest.lookback();
         slot.saturating_sub(self.slot) <= lookback as Slot
     }
 }
@@ -159,6 +159,7 @@ mod tests {
                 max_order: lookback,
                 fallback: None,
             },
+            choice: None,
             forecast: Forecast {
                 channel: "c".into(),
                 grid: Grid {

@@ -36,6 +36,8 @@ const POOL_PENALTY: f64 = 0.1;
 const RESIDUAL_WINDOWS: usize = 2_048;
 /// The lookback of a channel is a power of two below the one that is asked for, so that channels share pools.
 const SHORTEST_LOOKBACK: usize = 2;
+/// The moments of windows grow with the square of their length: 26 MB each for this one.
+const LONGEST_WINDOW: usize = 2_560;
 /// A validation stretch is this share of the samples, if nobody says where it begins.
 const VALIDATION_SHARE: usize = 5;
 
@@ -120,9 +122,8 @@ impl Member {
         match self {
             Self::Direct | Self::DirectLevel | Self::ShrunkDirect => 1.0,
             Self::PooledDirect | Self::PooledDirectLevel | Self::PooledAutoAr => 1.0,
-            Self::AutoAr => 0.5,
-            Self::SeasonalNaive => 0.3,
-            Self::RandomWalk => 0.2,
+            Self::AutoAr => 0.2,
+            Self::SeasonalNaive | Self::RandomWalk => 0.1,
         }
     }
 }
@@ -171,7 +172,7 @@ impl<'a> Training<'a> {
     pub fn new(values: &'a [f64], validation: usize, spec: &AutoSpec) -> Option<Self> {
         let horizon = spec.horizon.get();
         let windows = (validation + 1).checked_sub(horizon)?;
-        if values.len() < validation + horizon {
+        if values.len() < validation + horizon || spec.lookback.get() + horizon > LONGEST_WINDOW {
             return None;
         }
         let season = spec.season.map(NonZeroUsize::get);

@@ -123,11 +123,8 @@ impl Estimate {
 impl Outlook {
     /// Whether mean and deviation stay within a wide bound around the samples; never if one is not finite.
     pub(crate) fn stays_near(&self, samples: Extent) -> bool {
-        let Extent { lowest, highest, count } = samples;
-        let reach = self.mean.len() as f64 / count as f64;
-        let bound = (highest - lowest) * BOUND_IN_RANGES * (1.0 + reach);
-        let near = |mean: &f64| (lowest - bound..=highest + bound).contains(mean);
-        self.mean.iter().all(near) && self.deviation.iter().flatten().all(|deviation| *deviation <= bound)
+        let bound = samples.bound(self.mean.len());
+        samples.holds(&self.mean) && self.deviation.iter().flatten().all(|deviation| *deviation <= bound)
     }
 }
 
@@ -139,6 +136,19 @@ impl Extent {
             highest,
             count: samples.len(),
         }
+    }
+
+    /// How far a forecast of so many steps may leave the observed range.
+    fn bound(self, horizon: usize) -> f64 {
+        let reach = horizon as f64 / self.count as f64;
+        (self.highest - self.lowest) * BOUND_IN_RANGES * (1.0 + reach)
+    }
+
+    /// Whether these forecasts stay within a wide bound around the samples; never if one is not finite.
+    pub(crate) fn holds(self, forecasts: &[f64]) -> bool {
+        let bound = self.bound(forecasts.len());
+        let range = self.lowest - bound..=self.highest + bound;
+        forecasts.iter().all(|forecast| range.contains(forecast))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::auto::{Choice, Member};
 use crate::auto_ar::{Fallback, FittedAr};
 use crate::estimate::{Estimate, Extent, Outlook};
 use crate::forecast::{Forecast, Interval, Level};
@@ -34,10 +35,34 @@ pub struct FitSpec {
 pub struct ChannelFit {
     /// The model.
     pub model: FittedAr,
+    /// How its map was chosen, where the forecast is by a combination of methods; `model` is then the channel's own
+    /// auto-regression, which may or may not have a part in it.
+    pub choice: Option<Arc<Choice>>,
     /// Its forecast from the series' end.
     pub forecast: Forecast,
     /// Missing samples that the gap policy filled before the fit.
     pub filled: usize,
+}
+
+impl ChannelFit {
+    /// The name of what has the largest part in the forecast.
+    pub fn leading(&self) -> &'static str {
+        let member = match &self.choice {
+            Some(choice) => choice
+                .weights()
+                .first()
+                .map_or(Member::RandomWalk, |(member, _)| *member),
+            None if self.model.fallback.is_some() => Member::RandomWalk,
+            None => Member::AutoAr,
+        };
+        member.name()
+    }
+
+    /// Slots that the forecast looks back on.
+    pub fn lookback(&self) -> usize {
+        let own = self.model.order + self.model.num_diff;
+        self.choice.as_ref().map_or(own, |choice| choice.lookback)
+    }
 }
 
 /// Why a channel has no forecast at all. Each is that channel's alone.
@@ -181,6 +206,24 @@ impl<'a> Window<'a> {
         }
     }
 
+    pub(crate) fn channel(&self) -> ChannelName {
+        Arc::clone(&self.series.channel)
+    }
+
+    pub(crate) fn grid(&self) -> Grid {
+        self.series.grid
+    }
+
+    /// Of the newest sample.
+    pub(crate) fn cutoff_slot(&self) -> Slot {
+        self.series.first_slot.saturating_add(self.last as Slot)
+    }
+
+    /// Missing samples that were filled.
+    pub(crate) fn missing(&self) -> usize {
+        self.missing
+    }
+
     pub(crate) fn stand_in(&self, fallback: Fallback) -> Estimate {
         match fallback {
             Fallback::Constant => Estimate::constant(self.filled[0]),
@@ -198,7 +241,7 @@ impl<'a> Window<'a> {
         let cutoff = Cutoff {
             channel: &self.series.channel,
             grid: self.series.grid,
-            slot: self.series.first_slot.saturating_add(self.last as Slot),
+            slot: self.cutoff_slot(),
             unit: self.unit,
             filled: self.missing,
         };
@@ -238,6 +281,7 @@ impl Cutoff<'_> {
         };
         let fit = ChannelFit {
             model: fitted(estimate, unit),
+            choice: None,
             forecast,
             filled: self.filled,
         };
@@ -262,7 +306,7 @@ fn interval(level: Level, outlook: &Outlook, unit: Unit) -> Option<Interval> {
 }
 
 /// The model in the channel's unit.
-fn fitted(estimate: Estimate, unit: Unit) -> FittedAr {
+pub(crate) fn fitted(estimate: Estimate, unit: Unit) -> FittedAr {
     let search = estimate.order_search;
     FittedAr {
         order: estimate.coefficients.len(),

@@ -9,10 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, scope};
 
 use anyhow::Context;
-use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Series};
+use forecastd_models::{ChannelFit, ChannelName, FitFailure, Series};
 use thiserror::Error;
-
-use crate::work::fit::fit_channel;
 
 /// A channel to fit, or why that is in vain.
 #[derive(Debug)]
@@ -69,10 +67,11 @@ impl Dealer {
 /// Says what `gather` said, unless `take` failed.
 pub(super) fn fit_all<T>(
     threads: NonZeroUsize,
-    spec: &FitSpec,
+    fit: impl Fn(&Series) -> Result<ChannelFit, FitFailure> + Sync,
     gather: impl FnOnce(Dealer) -> anyhow::Result<T>,
     mut take: impl FnMut(Outcome) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<T> {
+    let fit = &fit;
     scope(|scope| {
         let (mut queues, mut results): (Vec<SyncSender<Job>>, Vec<Receiver<Outcome>>) = Default::default();
         for number in 0..threads.get() {
@@ -80,7 +79,8 @@ pub(super) fn fit_all<T>(
             let (done, result) = sync_channel(DEPTH);
             let work = move || {
                 for job in jobs {
-                    if done.send(fit(job, spec)).is_err() {
+                    let fitted = job.series.and_then(|series| Ok(fit(&series)?));
+                    if done.send((job.channel, fitted)).is_err() {
                         return;
                     }
                 }
@@ -101,14 +101,11 @@ pub(super) fn fit_all<T>(
     })
 }
 
-fn fit(job: Job, spec: &FitSpec) -> Outcome {
-    let fitted = job.series.and_then(|series| Ok(fit_channel(&series, spec)?));
-    (job.channel, fitted)
-}
-
 #[cfg(test)]
 mod tests {
-    use forecastd_models::{Frequency, GapPolicy, Grid, Timestamp};
+    use forecastd_models::{FitSpec, Frequency, GapPolicy, Grid, Timestamp};
+
+    use crate::work::fit::fit_channel;
 
     use super::*;
 
@@ -130,13 +127,14 @@ mod tests {
         }
     }
 
-    fn spec() -> FitSpec {
-        FitSpec {
+    fn fit(series: &Series) -> Result<ChannelFit, FitFailure> {
+        let spec = FitSpec {
             horizon: NonZeroUsize::MIN,
             levels: Vec::new(),
             max_lookback: 8,
             gaps: GapPolicy::Interpolate,
-        }
+        };
+        fit_channel(series, &spec)
     }
 
     #[test]
@@ -152,7 +150,7 @@ mod tests {
                 names.push(channel.to_string());
                 Ok(())
             };
-            fit_all(NonZeroUsize::new(threads).expect("not zero"), &spec(), deal, take).expect("taken");
+            fit_all(NonZeroUsize::new(threads).expect("not zero"), fit, deal, take).expect("taken");
             assert_eq!(names, expected);
         }
     }
@@ -163,7 +161,7 @@ mod tests {
             (0..200).for_each(|number| dealer.deal(job(number)));
             Ok(())
         };
-        let error = fit_all(NonZeroUsize::MIN, &spec(), deal, |_| anyhow::bail!("the disk is full"));
+        let error = fit_all(NonZeroUsize::MIN, fit, deal, |_| anyhow::bail!("the disk is full"));
         assert_eq!(error.expect_err("an error").to_string(), "the disk is full");
     }
 }

@@ -23,8 +23,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use forecastd_config::{Columns, Layout, OffGrid};
-use forecastd_models::{FitSpec, Frequency, GapPolicy, Level};
+use forecastd_models::{FitSpec, Frequency, GapPolicy, Level, Method, Pool, Series};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::crew::{Dealer, fit_all};
@@ -37,6 +38,7 @@ use crate::message::account::RowAccount;
 use crate::planner::history::HistoryRules;
 use crate::publish::forecast_writer::ForecastFile;
 use crate::service::signals;
+use crate::work::fit::{fit_channel, map_channel, pool_of};
 
 /// Fit the channels of parquet files and print or write their forecasts, without the service.
 #[derive(Debug, clap::Args)]
@@ -58,6 +60,10 @@ pub(super) struct Fit {
     /// Steps to forecast, at most 100000.
     #[arg(long, value_name = "H", value_parser = horizon)]
     horizon: NonZeroUsize,
+    /// How channels are forecast: auto, a combination chosen by validation, or one member of the family. auto_ar alone
+    /// is the fastest by far.
+    #[arg(long, value_name = "METHOD", default_value_t = Method::Auto, value_parser = method())]
+    method: Method,
     /// Samples a forecast may look back on, differences included.
     #[arg(long, value_name = "P", default_value_t = 512)]
     max_order: usize,
@@ -93,10 +99,18 @@ pub(super) struct Fit {
     json: bool,
 }
 
+/// Channels whose common part is told from, at most.
+const POOL_CHANNELS: usize = 64;
+
 fn horizon(text: &str) -> Result<NonZeroUsize, &'static str> {
     const LONGEST: usize = 100_000;
     let horizon = text.parse().ok().filter(|steps: &NonZeroUsize| steps.get() <= LONGEST);
     horizon.ok_or("a whole number from 1 to 100000")
+}
+
+/// The names, which clap lists in its help and its errors.
+pub(super) fn method() -> impl TypedValueParser<Value = Method> {
+    PossibleValuesParser::new(Method::all().map(Method::name)).try_map(|name| name.parse::<Method>())
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -154,8 +168,44 @@ impl Fit {
             let taken = output.take(outcome);
             taken.inspect_err(|_| progress.stop.store(true, Ordering::Relaxed)) // nobody needs the rest of the rows
         };
+        let pool = self.pool(spec, parts, survey, progress)?;
+        let fit = |series: &Series| match map_channel(series, spec, self.method, pool.as_ref()) {
+            Some((fit, _)) => Ok(fit),
+            None => fit_channel(series, spec),
+        };
         let gather = |dealer| self.gather(parts, survey, dealer, progress);
-        fit_all(self.threads(), spec, gather, take)
+        fit_all(self.threads(), fit, gather, take)
+    }
+
+    /// What the first channels have in common, where the method asks for it: a look at them before the rest.
+    fn pool(
+        &self,
+        spec: &FitSpec,
+        parts: &Parts,
+        survey: &Survey,
+        progress: &Progress<'_>,
+    ) -> anyhow::Result<Option<Pool>> {
+        let channels = survey.channels();
+        let held = passes(channels, self.memory)
+            .into_iter()
+            .next()
+            .map_or(0, |pass| pass.end);
+        let some = held.min(POOL_CHANNELS);
+        if !self.method.needs_pool() || some < 2 {
+            return Ok(None);
+        }
+        let mut pooled = Vec::new();
+        let mut gatherer = Gatherer::new(&channels[..some], self.rules(), |job| pooled.extend(job.series));
+        parts.read(survey, 0..some, &mut gatherer, &mut |_| progress.rows(0))?;
+        Ok(Some(pool_of(&pooled, spec, self.method)))
+    }
+
+    fn rules(&self) -> HistoryRules {
+        HistoryRules {
+            window: self.window.get(),
+            frequency: self.frequency,
+            off_grid: OffGrid::Snap,
+        }
     }
 
     fn spec(&self) -> anyhow::Result<FitSpec> {
@@ -227,15 +277,10 @@ impl Fit {
         mut dealer: Dealer,
         progress: &Progress<'_>,
     ) -> anyhow::Result<RowAccount> {
-        let rules = HistoryRules {
-            window: self.window.get(),
-            frequency: self.frequency,
-            off_grid: OffGrid::Snap,
-        };
         let passes = passes(survey.channels(), self.memory);
         progress.begin(passes.iter().map(|pass| survey.rows_read(pass)).sum());
         let mut account = RowAccount::default();
-        let mut gatherer = Gatherer::new(survey.channels(), rules, |job| dealer.deal(job));
+        let mut gatherer = Gatherer::new(survey.channels(), self.rules(), |job| dealer.deal(job));
         for pass in passes {
             account += &parts.read(survey, pass.clone(), &mut gatherer, &mut |rows| progress.rows(rows))?;
             if !gatherer.finish(&pass) {

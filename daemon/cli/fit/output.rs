@@ -44,8 +44,8 @@ impl Output {
         };
         match print {
             Print::Table => output.line(&format!(
-                "{:<32} {:>2} {:>5}  {:<10} {:>14} {:>29}",
-                "channel", "d", "order", "fallback", "next", "interval"
+                "{:<32} {:>2} {:>5}  {:<26} {:>14} {:>29}",
+                "channel", "d", "order", "method", "next", "interval"
             ))?,
             Print::Json => output.line(&format!("{{\"files\": {},\n\"channels\": [", json(&files)?))?,
             Print::Failures => {}
@@ -130,12 +130,20 @@ fn json(value: &impl Serialize) -> anyhow::Result<String> {
 
 fn table_row(channel: &str, fit: &ChannelFit) -> String {
     let ChannelFit { model, forecast, .. } = fit;
-    let fallback = model.fallback.map(|fallback| fallback.to_string()).unwrap_or_default();
+    let method = match (&fit.choice, model.fallback) {
+        (Some(choice), _) => format!(
+            "{} {:.0} %",
+            fit.leading(),
+            100.0 * choice.weights().first().map_or(0.0, |part| part.1)
+        ),
+        (None, Some(fallback)) => format!("fallback: {fallback}"),
+        (None, None) => fit.leading().to_owned(),
+    };
     let widest = forecast.intervals.last();
     let interval = widest.map(|i| format!("[{:.5}, {:.5}] {}%", i.lower[0], i.upper[0], i.level.percent()));
     let interval = interval.unwrap_or_default();
     let (d, order, next) = (model.num_diff, model.order, forecast.mean[0]);
-    format!("{channel:<32} {d:>2} {order:>5}  {fallback:<10} {next:>14.6} {interval:>29}")
+    format!("{channel:<32} {d:>2} {order:>5}  {method:<26} {next:>14.6} {interval:>29}")
 }
 
 #[derive(Debug, Serialize)]
@@ -143,7 +151,12 @@ struct FittedChannel<'a> {
     channel: &'a str,
     cutoff: String,
     filled: usize,
+    /// What has the largest part in the forecast.
+    leading: &'static str,
     model: &'a forecastd_models::FittedAr,
+    /// How the map was chosen, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'a forecastd_models::Choice>,
     forecast: ForecastColumns<'a>,
 }
 
@@ -167,6 +180,7 @@ impl<'a> FittedChannel<'a> {
     fn new(channel: &'a str, fit: &'a ChannelFit) -> Self {
         let ChannelFit {
             model,
+            choice,
             forecast,
             filled,
         } = fit;
@@ -174,7 +188,9 @@ impl<'a> FittedChannel<'a> {
             channel,
             cutoff: forecast.cutoff().to_string(),
             filled: *filled,
+            leading: fit.leading(),
             model,
+            choice: choice.as_deref(),
             forecast: columns(forecast),
         }
     }

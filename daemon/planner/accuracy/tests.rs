@@ -82,6 +82,7 @@ impl Story {
                 max_order: 2,
                 fallback: None,
             },
+            choice: None,
             forecast: Forecast {
                 channel: "c".into(),
                 grid: Grid {

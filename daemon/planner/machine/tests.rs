@@ -9,7 +9,7 @@ use forecastd_models::{
 };
 
 use super::*;
-use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, JobWindow};
+use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, FitWay, FitWork, JobWindow};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::series_drop::{RawRows, SeriesDrop};
@@ -98,7 +98,7 @@ impl Story {
 
     fn take_jobs(&mut self) -> Vec<FitJob> {
         let jobs = self.asked.iter().filter_map(|command| match command {
-            Command::Fit(job) => Some(job.clone()),
+            Command::Fit(FitWork::Fit(job)) => Some(job.clone()),
             _ => None,
         });
         let jobs = jobs.collect();
@@ -117,7 +117,8 @@ impl Story {
             channel: Arc::clone(&channel.channel),
             version: channel.version,
             result: Ok(Arc::new(fit_of(&channel.channel, channel.version as f64))),
-            rolled: false,
+            way: FitWay::Whole,
+            map: None,
             rolling: rolling.cloned().map(Box::new),
         });
         let outcomes = outcomes.collect();
@@ -177,13 +178,13 @@ fn file(dataset: &str, name: &str) -> LandedFile {
 fn whole(job: &ChannelJob) -> &Series {
     match &job.window {
         JobWindow::Whole(series) => series,
-        JobWindow::Moved(..) => panic!("{}: the whole window was expected", job.channel),
+        JobWindow::Moved(..) | JobWindow::Mapped(..) => panic!("{}: the whole window was expected", job.channel),
     }
 }
 
 fn moved(job: &FitJob) -> Option<&WindowMove> {
     match &job.channels[0].window {
-        JobWindow::Whole(_) => None,
+        JobWindow::Whole(_) | JobWindow::Mapped(..) => None,
         JobWindow::Moved(_, moved) => Some(moved),
     }
 }
@@ -240,6 +241,7 @@ fn fit_of(channel: &ChannelName, mean: f64) -> ChannelFit {
     };
     ChannelFit {
         model,
+        choice: None,
         forecast,
         filled: 0,
     }
@@ -353,7 +355,8 @@ fn a_failure_keeps_the_last_good_forecast_and_waits_for_the_next_row() {
         channel: "p".into(),
         version: job.channels[0].version,
         result: Err(FitFailure::NotFinite),
-        rolled: false,
+        way: FitWay::Whole,
+        map: None,
         rolling: None,
     };
     story.tell(Event::Fitted(FitReport {

@@ -5,8 +5,10 @@
 //! A step is a label, not a timestamp: Prometheus refuses samples more than ten minutes ahead. No sample has a
 //! timestamp, so a channel that is gone from the snapshot is gone at the next scrape.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
-use forecastd_models::ChannelFit;
+use forecastd_models::{ChannelFit, Member};
 
 use super::encoder::{Encoder, Kind, push_label};
 use super::negotiate::Format;
@@ -36,6 +38,7 @@ impl ForecastPart {
             .collect();
         let mut encoder = Encoder::new(format);
         write_accuracy(&mut encoder, &scored);
+        write_weights(&mut encoder, &scored);
         write_forecasts(&mut encoder, &shown);
         write_models(&mut encoder, &shown);
         write_anomalies(&mut encoder, &shown);
@@ -70,7 +73,7 @@ impl Channel<'_> {
     /// The samples that this channel puts on the page.
     fn series(&self) -> usize {
         let a_step = 1 + 2 * self.fit.forecast.intervals.len();
-        let a_channel = 3 + usize::from(self.fit.model.fallback.is_some()) + usize::from(self.anomaly.is_some());
+        let a_channel = 4 + usize::from(self.fit.model.fallback.is_some()) + usize::from(self.anomaly.is_some());
         self.steps().count() * a_step + a_channel
     }
 
@@ -117,13 +120,16 @@ impl<'s> Shown<'s> {
 struct Scored<'s> {
     view: &'s DatasetView,
     labels: String,
+    /// What part each method has, over all channels and steps.
+    weights: Vec<(Member, f64)>,
 }
 
 impl<'s> Scored<'s> {
     fn new(view: &'s DatasetView) -> Self {
         let mut labels = String::new();
         push_label(&mut labels, "dataset", &view.config.name);
-        Self { view, labels }
+        let weights = mean_weights(view);
+        Self { view, labels, weights }
     }
 
     /// The samples that this dataset itself puts on the page.
@@ -131,7 +137,7 @@ impl<'s> Scored<'s> {
         let measures = |step: &StepAccuracy| [step.mae, step.rmse, step.skill].into_iter().flatten().count();
         let a_step = |step: &StepAccuracy| 1 + measures(step) + step.coverage.len();
         let anomalies = usize::from(!self.view.accuracy.is_empty());
-        self.view.accuracy.iter().map(a_step).sum::<usize>() + anomalies
+        self.view.accuracy.iter().map(a_step).sum::<usize>() + anomalies + self.weights.len()
     }
 }
 
@@ -167,7 +173,8 @@ impl Budget {
 }
 
 fn write_accuracy<'s>(encoder: &mut Encoder, scored: &'s [Scored<'_>]) {
-    let steps_of = |Scored { view, labels }: &'s Scored<'_>| view.accuracy.iter().map(|step| (labels.as_str(), step));
+    let steps_of =
+        |Scored { view, labels, .. }: &'s Scored<'_>| view.accuracy.iter().map(|step| (labels.as_str(), step));
     let steps: Vec<(&str, &StepAccuracy)> = scored.iter().flat_map(steps_of).collect();
     let help = "Forecasts of this step that were held against a truth that came later.";
     let mut family = Family::new(encoder, "forecastd_forecasts_scored_total", Kind::Counter, help);
@@ -201,9 +208,37 @@ fn write_accuracy<'s>(encoder: &mut Encoder, scored: &'s [Scored<'_>]) {
     }
     let help = "Rows whose anomaly score was above 1.";
     let mut family = Family::new(encoder, "forecastd_anomalies_total", Kind::Counter, help);
-    for Scored { view, labels } in scored.iter().filter(|scored| !scored.view.accuracy.is_empty()) {
+    for Scored { view, labels, .. } in scored.iter().filter(|scored| !scored.view.accuracy.is_empty()) {
         family.sample(labels, view.anomalies as f64);
     }
+}
+
+fn write_weights(encoder: &mut Encoder, scored: &[Scored<'_>]) {
+    let help =
+        "Part that a method has in the forecasts of a dataset, over all steps of the channels for which one is chosen.";
+    let mut family = Family::new(encoder, "forecastd_method_weight", Kind::Gauge, help);
+    for Scored { labels, weights, .. } in scored {
+        for (member, weight) in weights {
+            let mut labels = labels.clone();
+            push_label(&mut labels, "member", member.name());
+            family.sample(&labels, *weight);
+        }
+    }
+}
+
+fn mean_weights(view: &DatasetView) -> Vec<(Member, f64)> {
+    let choices = view
+        .channels
+        .values()
+        .filter_map(|channel| channel.fit.as_ref()?.choice.as_ref());
+    let (mut sums, mut count) = (BTreeMap::<Member, f64>::new(), 0.0);
+    for choice in choices {
+        count += 1.0;
+        for (member, weight) in choice.weights() {
+            *sums.entry(member).or_default() += weight;
+        }
+    }
+    sums.into_iter().map(|(member, sum)| (member, sum / count)).collect()
 }
 
 fn write_anomalies(encoder: &mut Encoder, shown: &[Shown<'_>]) {
@@ -288,7 +323,19 @@ fn write_models(encoder: &mut Encoder, shown: &[Shown<'_>]) {
         "Times the channel was differenced before its auto-regression.",
         |fit| fit.model.num_diff as f64,
     );
+    write_methods(encoder, shown);
     write_fallbacks(encoder, shown);
+}
+
+fn write_methods(encoder: &mut Encoder, shown: &[Shown<'_>]) {
+    let help = "1. How the channel is forecast: the method asked for, and what has the largest part in it.";
+    let mut family = Family::new(encoder, "forecastd_model_info", Kind::Gauge, help);
+    for Shown { channel, labels, .. } in shown {
+        let mut labels = labels.clone();
+        push_label(&mut labels, "method", channel.view.config.method.name());
+        push_label(&mut labels, "leading", channel.fit.leading());
+        family.sample(&labels, 1.0);
+    }
 }
 
 fn write_fallbacks(encoder: &mut Encoder, shown: &[Shown<'_>]) {

@@ -202,6 +202,9 @@ fn write_channel(html: &mut String, seen: &ChannelView) -> fmt::Result {
     )
 }
 
+/// Methods that are named of a combination: the largest parts.
+const PARTS: usize = 3;
+
 /// A model in a few words.
 struct Model<'f>(&'f ChannelFit);
 
@@ -210,6 +213,14 @@ impl fmt::Display for Model<'_> {
         let model = &self.0.model;
         if let Some(fallback) = model.fallback {
             return write!(f, "fallback: {fallback}");
+        }
+        if let Some(choice) = &self.0.choice {
+            let parts = choice.weights().into_iter().take(PARTS);
+            for (place, (member, weight)) in parts.enumerate() {
+                let comma = if place > 0 { ", " } else { "" };
+                write!(f, "{comma}{:.0} % {member}", 100.0 * weight)?;
+            }
+            return Ok(());
         }
         write!(f, "AR({}), d = {}", model.order, model.num_diff)
     }

@@ -127,6 +127,7 @@ impl IntakeFamilies {
 pub(super) struct FitFamilies {
     pub(super) fits: IntCounterVec,
     pub(super) fits_rolled: IntCounterVec,
+    pub(super) fits_applied: IntCounterVec,
     pub(super) rolls_declined: IntCounterVec,
     pub(super) failures: IntCounterVec,
     pub(super) fallbacks: IntCounterVec,
@@ -147,6 +148,11 @@ impl FitFamilies {
             fits_rolled: to.counters(
                 "forecastd_fits_rolled_total",
                 "Channels fitted from the rows that entered and left their windows, without a look at the whole.",
+                DATASET,
+            ),
+            fits_applied: to.counters(
+                "forecastd_fits_applied_total",
+                "Channels forecast by a map that was chosen earlier, from their newest samples.",
                 DATASET,
             ),
             rolls_declined: to.counters(

@@ -19,7 +19,7 @@ use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
 use self::process::ProcessUse;
 use crate::message::account::RowAccount;
 use crate::message::drop_totals::DropTotals;
-use crate::message::fit_job::FitReport;
+use crate::message::fit_job::{FitReport, FitWay};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::Listing;
 use crate::message::snapshot::Snapshot;
@@ -196,8 +196,9 @@ impl Metrics {
         let dataset = &*report.dataset;
         self.tell(dataset, |_| {
             self.count(&self.fit.fits, dataset, report.outcomes.len() as u64);
-            let rolled = report.outcomes.iter().filter(|outcome| outcome.rolled).count();
-            self.count(&self.fit.fits_rolled, dataset, rolled as u64);
+            let by = |way| report.outcomes.iter().filter(|outcome| outcome.way == way).count() as u64;
+            self.count(&self.fit.fits_rolled, dataset, by(FitWay::Rolled));
+            self.count(&self.fit.fits_applied, dataset, by(FitWay::Applied));
             for (_, decline) in &report.declined {
                 let labels = [dataset, &decline.to_string()];
                 self.fit.rolls_declined.with_label_values(&labels).inc();
@@ -349,7 +350,7 @@ impl Metrics {
         set(&service.threads, used.threads);
     }
 
-    fn counters(&self) -> [&IntCounterVec; 15] {
+    fn counters(&self) -> [&IntCounterVec; 16] {
         let (intake, fit, service) = (&self.intake, &self.fit, &self.service);
         [
             &intake.drops,
@@ -364,6 +365,7 @@ impl Metrics {
             &intake.segments_damaged,
             &fit.fits,
             &fit.fits_rolled,
+            &fit.fits_applied,
             &fit.points_filled,
             &service.forecast_files,
             &service.forecast_file_failures,

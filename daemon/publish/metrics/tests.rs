@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::message::account::RowReason;
-use crate::message::fit_job::FitOutcome;
+use crate::message::fit_job::{FitOutcome, FitWay};
 use crate::message::landed_file::{Fingerprint, LandedFile};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::publish::fixture::{NOW, Stage, fallback, fit};
@@ -166,17 +166,18 @@ fn a_look_at_a_folder_counts_whether_it_succeeds_or_not() {
 #[test]
 fn a_batch_counts_each_channel_once_and_its_time_once() {
     let stage = told(Vec::new());
-    let outcome = |rolled, result| FitOutcome {
+    let outcome = |way, result| FitOutcome {
         channel: "c".into(),
         version: 1,
         result,
-        rolled,
+        way,
         rolling: None,
+        map: None,
     };
     let outcomes = vec![
-        outcome(true, Ok(Arc::new(fit("c", 1.0, &[])))),
-        outcome(false, Ok(Arc::new(fallback("c", Fallback::Short)))),
-        outcome(false, Err(FitFailure::NotFinite)),
+        outcome(FitWay::Rolled, Ok(Arc::new(fit("c", 1.0, &[])))),
+        outcome(FitWay::Applied, Ok(Arc::new(fallback("c", Fallback::Short)))),
+        outcome(FitWay::Whole, Err(FitFailure::NotFinite)),
     ];
     stage.metrics.fitted(&FitReport {
         dataset: "a".into(),
@@ -191,6 +192,7 @@ fn a_batch_counts_each_channel_once_and_its_time_once() {
         &[
             ("fits_total", 3.0),
             ("fits_rolled_total", 1.0),
+            ("fits_applied_total", 1.0),
             ("fit_rolls_declined_total old", 2.0),
             ("fit_rolls_declined_total far", 0.0),
             ("fit_failures_total not_finite", 1.0),

@@ -1,0 +1,366 @@
+//! A channel's chosen map as it is kept and applied: from a series to a map, and from new samples to a forecast.
+//!
+//! Choosing and fitting takes some milliseconds; applying a map takes some microseconds. So a map is kept while the
+//! window moves by no more than a small part of itself, and every new sample has a new forecast all the same.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
+use crate::auto_ar::FittedAr;
+use crate::dot::sum_of;
+use crate::estimate::Estimate;
+use crate::estimate::Extent;
+use crate::fit::{ChannelFit, FitFailure, FitSpec, Window, fitted};
+use crate::forecast::{Forecast, Interval, Level};
+use crate::gaps::GapPolicy;
+use crate::linear_map::LinearMap;
+use crate::season::{natural_seasons, season_of};
+use crate::series::Series;
+use crate::stationary::Stationary;
+use crate::time::{Grid, Slot};
+
+/// A map is of its samples until so many parts of them have been added.
+const STALE_AFTER: usize = 16;
+
+/// How a channel is forecast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// A combination of the whole family, chosen by validation.
+    #[default]
+    Auto,
+    /// One member of the family.
+    Only(Member),
+}
+
+impl Method {
+    /// What it chooses from.
+    pub fn members(self) -> Vec<Member> {
+        match self {
+            Self::Auto => Member::AUTO.to_vec(),
+            Self::Only(member) => vec![member],
+        }
+    }
+
+    /// Whether it is served by a [`ChannelMap`]; Auto-AR by itself has a way of its own, [`fit`](crate::fit::fit).
+    pub fn is_mapped(self) -> bool {
+        self != Self::Only(Member::AutoAr)
+    }
+
+    /// Whether a part of it is fitted to all channels together.
+    pub fn needs_pool(self) -> bool {
+        self.members().into_iter().any(Member::needs_pool)
+    }
+
+    /// Every method.
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Auto).chain(Member::ALL.map(Self::Only))
+    }
+
+    /// The name in configuration, metrics and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(member) => member.name(),
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let method = Self::all().find(|method| method.name() == name);
+        method.ok_or_else(|| format!("there is no method {name}"))
+    }
+}
+
+/// A channel's map, in the channel's unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelMap {
+    /// On the newest samples, `lookback × horizon`, the oldest first; then the constants. Single precision: a weight
+    /// is never known to seven digits, and a thousand channels are kept.
+    weights: Vec<f32>,
+    horizon: usize,
+    standard: Standard,
+    /// By level, by step, in the unit of the standard samples.
+    half_widths: Vec<(Level, Vec<f32>)>,
+    model: FittedAr,
+    choice: Arc<Choice>,
+    asked: (FitSpec, Method),
+    grid: Grid,
+    /// The newest sample that it was fitted to.
+    cutoff_slot: Slot,
+    /// How many it was fitted to.
+    samples: usize,
+}
+
+/// How a channel's samples became standard ones: zero mean, unit variance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Standard {
+    centre: f64,
+    scale: f64,
+}
+
+impl Standard {
+    /// `None` for samples that do not move.
+    fn of(samples: &[f64]) -> Option<Self> {
+        let count = samples.len() as f64;
+        let rough = samples.iter().sum::<f64>() / count;
+        let centre = rough + samples.iter().map(|sample| sample - rough).sum::<f64>() / count;
+        let square = sum_of(samples, samples, |sample, _| (sample - centre) * (sample - centre));
+        let scale = (square / count).sqrt();
+        (scale.is_finite() && scale > 0.0).then_some(Self { centre, scale })
+    }
+
+    fn strip(self, sample: f64) -> f64 {
+        (sample - self.centre) / self.scale
+    }
+
+    fn restore(self, value: f64) -> f64 {
+        self.centre + self.scale * value
+    }
+}
+
+impl ChannelMap {
+    /// Chooses a map for a series and forecasts from its end.
+    ///
+    /// `None` where there is nothing to choose: the samples are too few to hold some back for validation, do not move,
+    /// or have no square in `f64`; a window would be longer than what is chosen for; or what was chosen runs away.
+    /// [`fit`](crate::fit::fit) has an answer for these.
+    ///
+    /// # Errors
+    /// As [`fit`](crate::fit::fit).
+    pub fn fit(
+        series: &Series,
+        spec: &FitSpec,
+        method: Method,
+        pool: Option<&Pool>,
+    ) -> Result<Option<(ChannelFit, Self)>, FitFailure> {
+        let window = Window::new(series, spec.gaps)?;
+        let Some(ready) = Ready::new(&window, series, spec, method) else {
+            return Ok(None);
+        };
+        let Some(training) = Training::with_last_fifth(&ready.values, &ready.spec) else {
+            return Ok(None);
+        };
+        let model = ChannelModel::fit(&training, pool, &ready.spec);
+        let half_widths = spec.levels.iter().zip(&model.half_widths);
+        let map = Self {
+            weights: single(&model.map),
+            horizon: spec.horizon.get(),
+            standard: ready.standard,
+            half_widths: half_widths
+                .map(|(level, widths)| (*level, widths.iter().map(|width| *width as f32).collect()))
+                .collect(),
+            model: auto_regression(&window, spec),
+            choice: Arc::new(model.choice),
+            asked: (spec.clone(), method),
+            grid: window.grid(),
+            cutoff_slot: window.cutoff_slot(),
+            samples: ready.values.len(),
+        };
+        Ok(map.forecast_window(&window).ok().map(|forecast| (forecast, map)))
+    }
+
+    /// The forecast after newer samples of the same channel.
+    ///
+    /// # Errors
+    /// As [`fit`](crate::fit::fit); [`FitFailure::NotFinite`] also where the series is shorter than the lookback, or the
+    /// forecast runs away.
+    pub fn forecast(&self, series: &Series, gaps: GapPolicy) -> Result<ChannelFit, FitFailure> {
+        self.forecast_window(&Window::new(series, gaps)?)
+    }
+
+    /// Whether this is what was asked for.
+    pub fn answers(&self, spec: &FitSpec, method: Method) -> bool {
+        (&self.asked.0, self.asked.1) == (spec, method)
+    }
+
+    /// Whether so much has been added up to this newest sample that it had better be fitted again; always on another
+    /// grid.
+    pub fn is_stale(&self, grid: Grid, newest: Slot) -> bool {
+        let added = newest.saturating_sub(self.cutoff_slot);
+        let most = (self.samples / STALE_AFTER).max(1) as Slot;
+        grid != self.grid || !(0..most).contains(&added)
+    }
+
+    /// Slots that a forecast looks back on.
+    pub fn lookback(&self) -> usize {
+        self.choice.lookback
+    }
+
+    fn forecast_window(&self, window: &Window<'_>) -> Result<ChannelFit, FitFailure> {
+        let lookback = self.lookback();
+        // Another unit would be another power of two: only ratios to the scale count, and both are plain numbers here.
+        let newest = window.filled.len().checked_sub(lookback).ok_or(FitFailure::NotFinite)?;
+        let standard = |sample: &f64| self.standard.strip(window.unit.restore(*sample));
+        let samples: Vec<f64> = window.filled[newest..].iter().map(standard).collect();
+        let ahead = self.apply(&samples);
+        let extent = Extent::of(&window.filled);
+        let restore = |value: f64| self.standard.restore(value);
+        let mean: Vec<f64> = ahead.iter().map(|value| restore(*value)).collect();
+        let stripped: Vec<f64> = mean.iter().map(|mean| window.unit.strip(*mean)).collect();
+        if !extent.holds(&stripped) {
+            return Err(FitFailure::NotFinite);
+        }
+        let bounds = |widths: &[f32], side: f64| -> Vec<f64> {
+            let steps = ahead.iter().zip(widths);
+            steps
+                .map(|(value, width)| restore(value + side * f64::from(*width)))
+                .collect()
+        };
+        let intervals = self.half_widths.iter().map(|(level, widths)| Interval {
+            level: *level,
+            lower: bounds(widths, -1.0),
+            upper: bounds(widths, 1.0),
+        });
+        let forecast = Forecast {
+            channel: window.channel(),
+            grid: window.grid(),
+            cutoff_slot: window.cutoff_slot(),
+            mean,
+            intervals: intervals.collect(),
+        };
+        let finite = |bounds: &[f64]| bounds.iter().all(|bound| bound.is_finite());
+        let is_finite = |interval: &Interval| finite(&interval.lower) && finite(&interval.upper);
+        if !finite(&forecast.mean) || !forecast.intervals.iter().all(is_finite) {
+            return Err(FitFailure::NotFinite);
+        }
+        Ok(ChannelFit {
+            model: self.model.clone(),
+            choice: Some(Arc::clone(&self.choice)),
+            forecast,
+            filled: window.missing(),
+        })
+    }
+
+    /// The standard value of each step after these standard samples.
+    fn apply(&self, samples: &[f64]) -> Vec<f64> {
+        let (rows, constant) = self.weights.split_at(samples.len() * self.horizon);
+        let mut steps: Vec<f64> = constant.iter().map(|constant| f64::from(*constant)).collect();
+        // From the newest sample, so that single precision costs digits of the deviations alone.
+        let newest = samples[samples.len() - 1];
+        for (row, sample) in rows.chunks_exact(self.horizon).zip(samples) {
+            for (step, weight) in steps.iter_mut().zip(row) {
+                *step += (sample - newest) * f64::from(*weight);
+            }
+        }
+        let level = rows
+            .chunks_exact(self.horizon)
+            .last()
+            .expect("a lookback is at least two");
+        steps
+            .iter()
+            .zip(level)
+            .map(|(step, level)| newest + step + newest * f64::from(*level))
+            .collect()
+    }
+}
+
+/// Samples of a window as the family wants them.
+struct Ready {
+    values: Vec<f64>,
+    standard: Standard,
+    spec: AutoSpec,
+}
+
+impl Ready {
+    fn new(window: &Window<'_>, series: &Series, spec: &FitSpec, method: Method) -> Option<Self> {
+        if window.fallback().is_some() {
+            return None;
+        }
+        let samples: Vec<f64> = window
+            .filled
+            .iter()
+            .map(|sample| window.unit.restore(*sample))
+            .collect();
+        let standard = Standard::of(&samples)?;
+        let values: Vec<f64> = samples.iter().map(|sample| standard.strip(*sample)).collect();
+        let seasons: Vec<NonZeroUsize> = natural_seasons(series.grid.frequency)
+            .into_iter()
+            .filter(|season| season.get() <= spec.max_lookback)
+            .collect();
+        Some(Self {
+            spec: AutoSpec {
+                horizon: spec.horizon,
+                lookback: NonZeroUsize::new(spec.max_lookback)?,
+                season: season_of(&values, &seasons),
+                members: method.members(),
+                levels: spec.levels.clone(),
+            },
+            values,
+            standard,
+        })
+    }
+}
+
+/// Pools the channels of a dataset, or a fair part of them: those that can be chosen for.
+#[derive(Debug)]
+pub struct SeriesPool {
+    builder: PoolBuilder,
+    spec: FitSpec,
+    method: Method,
+}
+
+impl SeriesPool {
+    /// No channel yet.
+    pub fn new(spec: &FitSpec, method: Method) -> Option<Self> {
+        let lookback = NonZeroUsize::new(spec.max_lookback)?;
+        let asked = AutoSpec {
+            horizon: spec.horizon,
+            lookback,
+            season: None,
+            members: method.members(),
+            levels: Vec::new(),
+        };
+        Some(Self {
+            builder: PoolBuilder::new(&asked),
+            spec: spec.clone(),
+            method,
+        })
+    }
+
+    /// Takes a channel in, if it is one that can be chosen for.
+    pub fn add(&mut self, series: &Series) {
+        let Ok(window) = Window::new(series, self.spec.gaps) else {
+            return;
+        };
+        let ready = Ready::new(&window, series, &self.spec, self.method);
+        if let Some(ready) = ready
+            && let Some(training) = Training::with_last_fifth(&ready.values, &ready.spec)
+        {
+            self.builder.add(&training);
+        }
+    }
+
+    /// What the channels have in common.
+    pub fn finish(self) -> Pool {
+        self.builder.finish()
+    }
+}
+
+/// The channel's own auto-regression, for people to see.
+fn auto_regression(window: &Window<'_>, spec: &FitSpec) -> FittedAr {
+    let stationary = Stationary::new(&window.filled);
+    let solution = stationary.solve(&stationary.products(spec.max_lookback));
+    fitted(Estimate::auto_ar(stationary.form, solution), window.unit)
+}
+
+/// Rows of weights on deviations from the newest sample; in the newest one's row that on its level; the constants.
+fn single(map: &LinearMap) -> Vec<f32> {
+    let weights = map.weights();
+    (0..weights.rows())
+        .flat_map(|row| weights.row(row).iter().map(|weight| *weight as f32))
+        .collect()
+}
