@@ -59,7 +59,7 @@ fn differences_orders_coefficients_and_forecasts_of_etth1_are_the_oracles() {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 
-    let options = "--time date --horizon 96 --levels 0.95 --window 20000 --json";
+    let options = "--time date --horizon 96 --levels 0.95 --method auto_ar --window 20000 --json";
     let arguments: Vec<&str> = ["fit", cut.to_str().unwrap()]
         .into_iter()
         .chain(options.split(' '))

@@ -4,7 +4,8 @@ use crate::support::{Daemon, Environment, Page, forecastd, long};
 
 const SERIES: &str = "{ time: time, channel: channel, value: value, frequency: 1h }";
 const WINDOW: i64 = 400;
-const MORE: &str = "history: { window: 400 }\n    forecast: { horizon: 12, steps: [1, 6, 12], levels: [0.8] }";
+const MORE: &str =
+    "history: { window: 400 }\n    forecast: { method: auto_ar, horizon: 12, steps: [1, 6, 12], levels: [0.8] }";
 
 /// A daily wave, and what no regression can foresee.
 fn value(hour: i64) -> f64 {

@@ -63,7 +63,11 @@ fn without_the_executable_series_are_served_all_the_same() {
 /// The page of a daemon that has fitted six channels, the child as `torch` says.
 fn page_of_fits(torch: &str) -> Page {
     let environment = Environment::with_series("{ time: time }");
-    let dataset = Environment::dataset("d", "{ time: time }", "forecast: { horizon: 24, steps: [1, 24] }");
+    let dataset = Environment::dataset(
+        "d",
+        "{ time: time }",
+        "forecast: { method: auto_ar, horizon: 24, steps: [1, 24] }",
+    );
     environment.write_config(&format!(
         "state_dir: ./state\nhttp: {{ listen: \"127.0.0.1:0\" }}\ntorch: {{ {torch} }}\ndatasets:\n{dataset}"
     ));

@@ -185,18 +185,17 @@ impl Fit {
         survey: &Survey,
         progress: &Progress<'_>,
     ) -> anyhow::Result<Option<Pool>> {
-        let channels = survey.channels();
-        let held = passes(channels, self.memory)
-            .into_iter()
-            .next()
-            .map_or(0, |pass| pass.end);
-        let some = held.min(POOL_CHANNELS);
-        if !self.method.needs_pool() || some < 2 {
+        let some = survey.channels();
+        let some = &some[..some.len().min(POOL_CHANNELS)];
+        if !self.method.needs_pool() || some.len() < 2 {
             return Ok(None);
         }
         let mut pooled = Vec::new();
-        let mut gatherer = Gatherer::new(&channels[..some], self.rules(), |job| pooled.extend(job.series));
-        parts.read(survey, 0..some, &mut gatherer, &mut |_| progress.rows(0))?;
+        let mut gatherer = Gatherer::new(some, self.rules(), |job| pooled.extend(job.series));
+        for pass in passes(some, self.memory) {
+            parts.read(survey, pass.clone(), &mut gatherer, &mut |_| progress.rows(0))?;
+            gatherer.finish(&pass);
+        }
         Ok(Some(pool_of(&pooled, spec, self.method)))
     }
 

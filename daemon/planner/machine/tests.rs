@@ -154,7 +154,7 @@ fn config(names: &[&str], more: &str) -> Arc<Config> {
     for name in names {
         text += &format!(
             "  - {{ name: {name}, kind: series, incoming: ./in/{name}, series: {{ time: t }}, \
-             forecast: {{ horizon: 3{more} }} }}\n"
+             forecast: {{ method: auto_ar, horizon: 3{more} }} }}\n"
         );
     }
     Arc::new(Config::parse(&text, Path::new("/")).expect("a good configuration"))
