@@ -6,6 +6,7 @@
 
 pub mod auto;
 pub mod auto_ar;
+pub mod backtest;
 pub mod cholesky;
 mod conformal;
 pub mod dense;
@@ -30,6 +31,7 @@ pub mod regression;
 pub mod rolling;
 mod rolling_kpss;
 mod schur;
+pub mod scores;
 mod selection;
 pub mod series;
 mod simd;
