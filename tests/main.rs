@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod backtest;
 mod bad_files;
 mod commands;
 mod demo;

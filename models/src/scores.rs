@@ -105,7 +105,7 @@ fn seasonal_indices(train: &[f64], season: NonZeroUsize) -> Option<Vec<f64>> {
     let season = season.get();
     let half = season / 2;
     // An even season has no middle: the two ends count half each.
-    let end_weight = if season % 2 == 0 { 0.5 } else { 1.0 };
+    let end_weight = if season.is_multiple_of(2) { 0.5 } else { 1.0 };
     let mut sums = vec![(0.0, 0.0); season];
     for (centre, around) in (half..).zip(train.windows(2 * half + 1)) {
         let inner: f64 = around[1..2 * half].iter().sum();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Float64Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::datatypes::Float64Type;
 use parquet::arrow::ArrowWriter;
 
 /// 2026-01-01T00:00:00Z in milliseconds.
@@ -32,6 +33,24 @@ pub fn long(rows: &[(i64, &str, f64)]) -> Vec<u8> {
         ("time", times(rows.iter().map(|row| row.0))),
         ("channel", channels),
         ("value", values),
+    ];
+    parquet(&RecordBatch::try_from_iter(columns).unwrap())
+}
+
+/// `id`, `period`, `train`, `test`: one series a row.
+pub fn listed(series: &[(&str, &str, Vec<f64>, Vec<f64>)]) -> Vec<u8> {
+    let lists = |list: fn(&(&str, &str, Vec<f64>, Vec<f64>)) -> &Vec<f64>| -> ArrayRef {
+        let lists = series.iter().map(|one| Some(list(one).iter().copied().map(Some)));
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
+    };
+    let texts = |text: fn(&(&str, &str, Vec<f64>, Vec<f64>)) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(series.iter().map(text)))
+    };
+    let columns = [
+        ("id", texts(|one| one.0.to_owned())),
+        ("period", texts(|one| one.1.to_owned())),
+        ("train", lists(|one| &one.2)),
+        ("test", lists(|one| &one.3)),
     ];
     parquet(&RecordBatch::try_from_iter(columns).unwrap())
 }
