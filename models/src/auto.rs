@@ -53,6 +53,8 @@ pub enum Member {
     DirectLevel,
     /// One ridge for all channels.
     PooledDirect,
+    /// The same with the level of each channel: what one channel seldom shows, many do.
+    PooledDirectLevel,
     /// The channel's own ridge, pulled towards that of all channels.
     ShrunkDirect,
     /// The newest sample.
@@ -63,24 +65,26 @@ pub enum Member {
 
 impl Member {
     /// Every member.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AutoAr,
         Self::PooledAutoAr,
         Self::Direct,
         Self::DirectLevel,
         Self::PooledDirect,
+        Self::PooledDirectLevel,
         Self::ShrunkDirect,
         Self::RandomWalk,
         Self::SeasonalNaive,
     ];
 
     /// Those that `auto` chooses from. A ridge that is shrunk towards the pool's is a combination of the two already.
-    pub const AUTO: [Self; 7] = [
+    pub const AUTO: [Self; 8] = [
         Self::AutoAr,
         Self::PooledAutoAr,
         Self::Direct,
         Self::DirectLevel,
         Self::PooledDirect,
+        Self::PooledDirectLevel,
         Self::RandomWalk,
         Self::SeasonalNaive,
     ];
@@ -93,6 +97,7 @@ impl Member {
             Self::Direct => "direct",
             Self::DirectLevel => "direct_level",
             Self::PooledDirect => "pooled_direct",
+            Self::PooledDirectLevel => "pooled_direct_level",
             Self::ShrunkDirect => "shrunk_direct",
             Self::RandomWalk => "random_walk",
             Self::SeasonalNaive => "seasonal_naive",
@@ -101,7 +106,24 @@ impl Member {
 
     /// Whether it is fitted to all channels together.
     pub fn needs_pool(self) -> bool {
-        matches!(self, Self::PooledAutoAr | Self::PooledDirect | Self::ShrunkDirect)
+        matches!(
+            self,
+            Self::PooledAutoAr | Self::PooledDirect | Self::PooledDirectLevel | Self::ShrunkDirect
+        )
+    }
+}
+
+impl Member {
+    /// The part that it has before any error was seen, up to a common factor. Long lookbacks have been found to win;
+    /// what looks back little has to show that it does.
+    fn prior(self) -> f64 {
+        match self {
+            Self::Direct | Self::DirectLevel | Self::ShrunkDirect => 1.0,
+            Self::PooledDirect | Self::PooledDirectLevel | Self::PooledAutoAr => 1.0,
+            Self::AutoAr => 0.5,
+            Self::SeasonalNaive => 0.3,
+            Self::RandomWalk => 0.2,
+        }
     }
 }
 
@@ -302,6 +324,7 @@ impl PartSums {
         });
         CommonMaps {
             direct: direct(&self.windows, Shape::Deviations, POOL_PENALTY),
+            direct_level: direct(&self.windows, Shape::WithLevel, POOL_PENALTY),
             auto_ar,
         }
     }
@@ -338,6 +361,7 @@ struct SharedMaps {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct CommonMaps {
     direct: Option<LinearMap>,
+    direct_level: Option<LinearMap>,
     auto_ar: Option<LinearMap>,
 }
 
@@ -427,7 +451,9 @@ impl ChannelModel {
         let half_widths = widths(training, &tried, &spec.levels);
         let all = family(training.values, shared.map(|shared| &shared.all));
         let own = all.own_auto_regression();
-        let members = chosen.iter().flat_map(|band| band.weights.iter().map(|(member, _)| *member));
+        let members = chosen
+            .iter()
+            .flat_map(|band| band.weights.iter().map(|(member, _)| *member));
         let mut wanted: Vec<Member> = members.collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -466,7 +492,9 @@ impl Family<'_> {
 
     /// Those of the members that these samples bear.
     fn fitted(&self, members: &[Member], own: Option<&Estimate>) -> Vec<Candidate> {
-        let maps = members.iter().filter_map(|member| Some((*member, self.map(*member, own)?)));
+        let maps = members
+            .iter()
+            .filter_map(|member| Some((*member, self.map(*member, own)?)));
         maps.filter(|(_, map)| map.is_finite()).collect()
     }
 
@@ -483,6 +511,7 @@ impl Family<'_> {
             Member::Direct => direct(&self.moments, Shape::Deviations, PENALTY),
             Member::DirectLevel => direct(&self.moments, Shape::WithLevel, PENALTY),
             Member::PooledDirect => pooled.cloned(),
+            Member::PooledDirectLevel => common?.direct_level.clone(),
             Member::ShrunkDirect => direct(&self.moments, Shape::Around(pooled?), PENALTY),
             Member::RandomWalk => Some(LinearMap::random_walk(lookback, horizon)),
             Member::SeasonalNaive => {
@@ -503,15 +532,11 @@ impl Family<'_> {
 }
 
 /// The weights of each band of steps.
-fn chosen(
-    candidates: &[Candidate],
-    stretch: &WindowMoments,
-    lookback: NonZeroUsize,
-    spec: &AutoSpec,
-) -> Vec<Band> {
+fn chosen(candidates: &[Candidate], stretch: &WindowMoments, lookback: NonZeroUsize, spec: &AutoSpec) -> Vec<Band> {
     let walk = LinearMap::random_walk(lookback, spec.horizon);
     let walk_errors = stretch.squared_errors(&walk);
     let maps: Vec<&LinearMap> = candidates.iter().map(|(_, map)| map).collect();
+    let prior: Vec<f64> = candidates.iter().map(|(member, _)| member.prior()).collect();
     let products = stretch.error_products(&maps);
     let bands = bands(spec.horizon.get()).into_iter().map(|steps| {
         let cells = (steps.len() * stretch.windows()) as f64;
@@ -531,14 +556,17 @@ fn chosen(
             let walk = vec![(Member::RandomWalk, 1.0)];
             return band(walk, Member::RandomWalk, random_walk_mse, random_walk_mse);
         }
-        let weights = weights(&means);
+        let weights = weights(&means, &prior);
         let terms = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
         let mse = terms.clone().map(|(a, x)| {
             let with = |(b, y): (usize, &f64)| x * y * means[a.max(b)][a.min(b)];
             terms.clone().map(with).sum::<f64>()
         });
         let mse = mse.sum();
-        let errors = candidates.iter().enumerate().map(|(place, (member, _))| (*member, means[place][place]));
+        let errors = candidates
+            .iter()
+            .enumerate()
+            .map(|(place, (member, _))| (*member, means[place][place]));
         let (best, best_mse) = errors
             .filter(|(_, error)| error.is_finite())
             .min_by(|a, b| a.1.total_cmp(&b.1))
@@ -556,7 +584,10 @@ fn combined(candidates: &[Candidate], bands: &[Band], lookback: NonZeroUsize, ho
     for band in bands {
         let weight = |member: Member| {
             let weights = band.weights.iter();
-            weights.filter(|(other, _)| *other == member).map(|(_, weight)| weight).sum::<f64>()
+            weights
+                .filter(|(other, _)| *other == member)
+                .map(|(_, weight)| weight)
+                .sum::<f64>()
         };
         let there: f64 = candidates.iter().map(|(member, _)| weight(*member)).sum();
         for (by_step, (member, _)) in by_step.iter_mut().zip(candidates) {

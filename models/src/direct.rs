@@ -122,7 +122,10 @@ mod tests {
                     for nudge in [-1e-3, 1e-3] {
                         let mut weights = map.weights().clone();
                         weights.row_mut(i)[step] += nudge;
-                        assert!(objective(&LinearMap::from_weights(weights), step) > least, "{shape:?} {i}");
+                        assert!(
+                            objective(&LinearMap::from_weights(weights), step) > least,
+                            "{shape:?} {i}"
+                        );
                     }
                 }
             }

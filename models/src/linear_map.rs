@@ -61,7 +61,10 @@ impl LinearMap {
     ) -> Self {
         let recursion = ForecastMap::new(coefficients, num_diff, horizon);
         let newest = lookback.get() - 1;
-        assert!(recursion.lookback() <= lookback.get(), "a lookback of {lookback} is too short");
+        assert!(
+            recursion.lookback() <= lookback.get(),
+            "a lookback of {lookback} is too short"
+        );
         let mut map = Self::random_walk(lookback, horizon);
         for (step, drift) in recursion.drift(intercept).into_iter().enumerate() {
             let row = recursion.row(step + 1);
@@ -69,7 +72,11 @@ impl LinearMap {
                 map.weights.row_mut(newest - back)[step] = *weight;
             }
             // With a difference the weights sum to one but for rounding, and the level plays no part.
-            let level = if num_diff == 0 { row.iter().sum::<f64>() - 1.0 } else { 0.0 };
+            let level = if num_diff == 0 {
+                row.iter().sum::<f64>() - 1.0
+            } else {
+                0.0
+            };
             map.weights.row_mut(newest)[step] = level;
             map.weights.row_mut(newest + 1)[step] = drift;
         }

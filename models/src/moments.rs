@@ -71,7 +71,9 @@ impl WindowMoments {
         for (step, entry) in targets.row_mut(lookback).iter_mut().enumerate() {
             *entry = sums[target(step)] - sums[newest];
         }
-        let energy = (0..horizon).map(|step| deviations(target(step), target(step))).collect();
+        let energy = (0..horizon)
+            .map(|step| deviations(target(step), target(step)))
+            .collect();
         Some(Self {
             windows,
             features,
@@ -187,7 +189,9 @@ mod tests {
     }
 
     fn rough(n: usize) -> Vec<f64> {
-        (0..n).map(|t| (t as f64 * t as f64 * 0.013).sin() + (t as f64 * 0.1).cos()).collect()
+        (0..n)
+            .map(|t| (t as f64 * t as f64 * 0.013).sin() + (t as f64 * 0.1).cos())
+            .collect()
     }
 
     #[test]
@@ -202,7 +206,9 @@ mod tests {
         let moments = WindowMoments::new(&samples, size(6), size(4)).expect("long enough");
         assert_eq!(moments.windows(), 81);
         let errors = |map: &LinearMap, step: usize| -> Vec<f64> {
-            (6..=86).map(|t| map.forecast(&samples[..t])[step] - samples[t + step]).collect()
+            (6..=86)
+                .map(|t| map.forecast(&samples[..t])[step] - samples[t + step])
+                .collect()
         };
         let found = moments.error_products(&maps.each_ref());
         for a in 0..4 {
@@ -232,6 +238,9 @@ mod tests {
     #[test]
     fn a_series_that_holds_no_window_has_no_moments() {
         assert!(WindowMoments::new(&rough(9), size(6), size(4)).is_none());
-        assert_eq!(WindowMoments::new(&rough(10), size(6), size(4)).map(|m| m.windows()), Some(1));
+        assert_eq!(
+            WindowMoments::new(&rough(10), size(6), size(4)).map(|m| m.windows()),
+            Some(1)
+        );
     }
 }

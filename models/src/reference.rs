@@ -69,7 +69,11 @@ impl ReferenceFit {
         };
         let samples: Vec<Vec<f64>> = channels.iter().map(with_repeated_rows).collect::<Option<_>>()?;
         let num_diff = (0..MAX_NUM_DIFF)
-            .find(|d| samples.iter().all(|samples| kpss_trend(&differenced(samples, *d)).passes()))
+            .find(|d| {
+                samples
+                    .iter()
+                    .all(|samples| kpss_trend(&differenced(samples, *d)).passes())
+            })
             .unwrap_or(MAX_NUM_DIFF);
         let highest = lookback.get().checked_sub(num_diff)?;
         let products: Vec<LagProducts> = samples
@@ -79,7 +83,11 @@ impl ReferenceFit {
                 (highest < values.len()).then(|| LagProducts::new(&values, highest))
             })
             .collect::<Option<_>>()?;
-        let short_by = if lookback.get() < FEW { &SHORT_BY_OF_FEW[..] } else { &SHORT_BY };
+        let short_by = if lookback.get() < FEW {
+            &SHORT_BY_OF_FEW[..]
+        } else {
+            &SHORT_BY
+        };
         let orders = short_by.iter().filter_map(|short_by| highest.checked_sub(*short_by));
         let regressions: Vec<_> = orders
             .filter(|order| *order > 0)
