@@ -278,7 +278,7 @@ fn what_is_wrong_with_a_file_or_a_flag_is_named() {
         (
             &good,
             vec![],
-            &["good.parquet", "300 rows", "needs 7191", "--split 0.7/0.1/0.2", "720"],
+            &["good.parquet", "300 rows", "needs 7200", "--split 0.7/0.1/0.2", "720"],
         ),
         (
             &good,

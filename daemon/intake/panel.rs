@@ -301,7 +301,7 @@ mod tests {
             vec![
                 ("test", test),
                 ("id", Arc::new(StringArray::from(vec!["x", "y"]))),
-                ("train", train.clone()),
+                ("train", Arc::clone(&train)),
                 ("period", Arc::new(StringArray::from(vec![Some("MONTHLY"), None]))),
             ]
         };

@@ -37,20 +37,22 @@ pub fn long(rows: &[(i64, &str, f64)]) -> Vec<u8> {
     parquet(&RecordBatch::try_from_iter(columns).unwrap())
 }
 
-/// `id`, `period`, `train`, `test`: one series a row.
-pub fn listed(series: &[(&str, &str, Vec<f64>, Vec<f64>)]) -> Vec<u8> {
-    let lists = |list: fn(&(&str, &str, Vec<f64>, Vec<f64>)) -> &Vec<f64>| -> ArrayRef {
-        let lists = series.iter().map(|one| Some(list(one).iter().copied().map(Some)));
+/// A row of a competition: `id`, `period`, `train`, `test`.
+pub type ListedRow<'a> = (&'a str, &'a str, Vec<f64>, Vec<f64>);
+
+/// One series a row.
+pub fn listed(series: &[ListedRow<'_>]) -> Vec<u8> {
+    let lists = |lists: Vec<&Vec<f64>>| -> ArrayRef {
+        let lists = lists.into_iter().map(|list| Some(list.iter().copied().map(Some)));
         Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
     };
-    let texts = |text: fn(&(&str, &str, Vec<f64>, Vec<f64>)) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(series.iter().map(text)))
-    };
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(series.iter().map(|row| row.0)));
+    let periods: ArrayRef = Arc::new(StringArray::from_iter_values(series.iter().map(|row| row.1)));
     let columns = [
-        ("id", texts(|one| one.0.to_owned())),
-        ("period", texts(|one| one.1.to_owned())),
-        ("train", lists(|one| &one.2)),
-        ("test", lists(|one| &one.3)),
+        ("id", ids),
+        ("period", periods),
+        ("train", lists(series.iter().map(|row| &row.2).collect())),
+        ("test", lists(series.iter().map(|row| &row.3).collect())),
     ];
     parquet(&RecordBatch::try_from_iter(columns).unwrap())
 }

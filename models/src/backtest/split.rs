@@ -95,17 +95,23 @@ impl SplitRule {
         (split.end() <= rows).then_some(split)
     }
 
-    /// The least number of rows whose parts hold a window each; `None` if no number does.
+    /// A number of rows from which on every part holds a window; `None` if there is none.
+    ///
+    /// For shares a few rows less may do by luck: what train and test are rounded down by, validation has.
     pub fn rows_needed(self, lookback: NonZeroUsize, horizon: NonZeroUsize) -> Option<usize> {
-        let from = match self {
-            Self::EttHour | Self::EttMinute => {
-                let split = self.of(usize::MAX)?;
-                return split.holds(lookback, horizon).then_some(split.end());
-            }
-            Self::Shares { train, .. } => ((lookback.get() + horizon.get()) as f64 / train) as usize,
+        let Self::Shares {
+            train,
+            validation,
+            test,
+        } = self
+        else {
+            let split = self.of(usize::MAX)?;
+            return split.holds(lookback, horizon).then_some(split.end());
         };
+        let (window, horizon_rows) = ((lookback.get() + horizon.get()) as f64, horizon.get() as f64);
+        let rows = (window / train).max(horizon_rows / validation).max(horizon_rows / test);
         let holds = |rows: &usize| self.of(*rows).is_some_and(|split| split.holds(lookback, horizon));
-        (from..).find(holds)
+        (rows.round() as usize..).find(holds) // rounded: 720 / 0.1 is 7200 and a trace
     }
 }
 
@@ -194,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_needed_are_the_fewest_that_hold_a_window_in_each_part() {
+    fn from_the_rows_needed_on_each_part_holds_a_window() {
         for (lookback, horizon) in [(512, 720), (96, 60), (2, 1), (512, 1)] {
             let (lookback, horizon) = (size(lookback), size(horizon));
             for rule in ["0.7/0.1/0.2", "0.5/0.25/0.25", "0.1/0.1/0.8"] {
@@ -202,11 +208,16 @@ mod tests {
                 let needed = rule.rows_needed(lookback, horizon).expect("some number");
                 let holds = |rows| rule.of(rows).is_some_and(|split| split.holds(lookback, horizon));
                 assert!(
-                    holds(needed) && !holds(needed - 1),
+                    (needed..needed + 100).all(holds),
+                    "{rule} {lookback} {horizon}: {needed}"
+                );
+                assert!(
+                    !(needed - needed.min(20)..needed).all(holds),
                     "{rule} {lookback} {horizon}: {needed}"
                 );
             }
         }
+        assert_eq!(SplitRule::USUAL.rows_needed(size(512), size(720)), Some(7_200));
         assert_eq!(SplitRule::EttHour.rows_needed(size(512), size(720)), Some(14_400));
         assert_eq!(SplitRule::EttHour.rows_needed(size(512), size(2_881)), None);
     }

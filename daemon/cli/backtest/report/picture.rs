@@ -282,7 +282,8 @@ fn colour(member: Member) -> &'static str {
         Member::Direct => "#f0a860",
         Member::DirectLevel => "#f9d9b0",
         Member::PooledDirect => "#86c995",
-        Member::ShrunkDirect => "#cdebd3",
+        Member::PooledDirectLevel => "#cdebd3",
+        Member::ShrunkDirect => "#e6e08a",
         Member::RandomWalk => "#bfbfbf",
         Member::SeasonalNaive => "#e0a9cf",
     }
