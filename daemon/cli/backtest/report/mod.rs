@@ -118,7 +118,7 @@ fn write_figures(html: &mut String, told: &Told) -> fmt::Result {
     }
     html.write_str("</table></div>\n")?;
     match told.fallback() {
-        Some(fallback) => writeln!(html, "<p class=soft>{}.</p>", Escaped(&fallback)),
+        Some(fallback) => writeln!(html, "<p class=soft>{}</p>", Escaped(&fallback)),
         None => Ok(()),
     }
 }

@@ -150,6 +150,8 @@ impl Fan<'_> {
 
 impl fmt::Display for Histogram<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        /// What the text beside the line takes.
+        const SAY: f64 = 240.0;
         let most = self.values.iter().copied().max().unwrap_or(0);
         let bins = bins(most.max(4 * USUAL_MOST));
         let mut counts = vec![0_usize; bins.len()];
@@ -192,9 +194,9 @@ impl fmt::Display for Histogram<'_> {
             "<line x1=\"{line:.1}\" x2=\"{line:.1}\" y1=\"{above}\" y2=\"{BOTTOM}\" stroke=\"#b00020\" \
              stroke-width=\"1.8\"/>"
         )?;
-        let say = format!("{USUAL_MOST}: where searches for an order stop by default");
-        let left_half = line < WIDTH / 2.0;
-        let (side, anchor) = if left_half {
+        let say = format!("{USUAL_MOST}: default limit of order searches");
+        let fits = line + SAY < RIGHT;
+        let (side, anchor) = if fits {
             (6.0, Anchor::Start)
         } else {
             (-6.0, Anchor::End)
@@ -231,16 +233,17 @@ impl fmt::Display for WeightBars {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         const BAR: f64 = 26.0;
         const ROW: f64 = BAR + 6.0;
-        let (left, top) = (LEFT + 10.0, 52.0);
+        const LEGEND: f64 = 4.0;
+        // What has no pixel needs no name.
+        let shows = |member: &Member| self.bands.iter().any(|band| band.of(*member) > 0.005);
+        let shown: Vec<Member> = Member::ALL.into_iter().filter(shows).collect();
+        let (left, top) = (LEFT + 10.0, Legend::new(LEGEND).below(&shown));
         let height = top + ROW * self.bands.len() as f64 + 40.0;
         let share = Axis::new(0.0, 100.0, left, RIGHT, 5);
         open(f, &self.title, height)?;
-        let mut legend = Legend::new(4.0);
-        for member in Member::ALL {
-            // What has no pixel needs no name.
-            if self.bands.iter().any(|band| band.of(member) > 0.005) {
-                legend.area(f, colour(member), member.name())?;
-            }
+        let mut legend = Legend::new(LEGEND);
+        for member in shown {
+            legend.area(f, colour(member), member.name())?;
         }
         for (number, band) in self.bands.iter().enumerate() {
             let y = top + ROW * number as f64;
@@ -430,6 +433,14 @@ impl Legend {
             "<rect x=\"{left:.1}\" y=\"{top}\" width=\"14\" height=\"12\" fill=\"{colour}\"/>"
         )?;
         text(f, (x + 27.0, y), Anchor::Start, "", &name)
+    }
+
+    /// Where there is room below these names.
+    fn below(mut self, members: &[Member]) -> f64 {
+        members.iter().for_each(|member| {
+            self.place(member.name());
+        });
+        self.y + 14.0
     }
 
     /// The next free place for a name, on the next line if this one is full.
