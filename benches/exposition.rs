@@ -58,6 +58,8 @@ fn exposition() -> Exposition {
         files_waiting: 0,
         gap_points: 0,
         off_grid_rows: 0,
+        accuracy: Vec::new(),
+        anomalies: 0,
     };
     let datasets = vec![view];
     let (_, snapshot) = watch::channel(Arc::new(Snapshot {
@@ -102,7 +104,14 @@ fn channel(number: usize) -> (Arc<str>, ChannelView) {
         forecast,
         filled,
     }));
-    (name, ChannelView { fit, failure: None })
+    (
+        name,
+        ChannelView {
+            fit,
+            failure: None,
+            anomaly: None,
+        },
+    )
 }
 
 fn dataset() -> Dataset {

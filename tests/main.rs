@@ -5,6 +5,7 @@
 
 mod support;
 
+mod accuracy;
 mod architecture;
 mod backtest;
 mod bad_files;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forecastd_config::{Dataset, DatasetName};
-use forecastd_models::{ChannelFit, ChannelName, FitFailure, Timestamp};
+use forecastd_models::{ChannelFit, ChannelName, FitFailure, Level, Timestamp};
 
 /// One consistent state of all forecasts. A scrape during a refit sees the last one and never waits.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,28 @@ pub struct DatasetView {
     pub gap_points: u64,
     /// Rows that did not lie on their channel's grid, since the process started.
     pub off_grid_rows: u64,
+    /// How good its forecasts turned out to be since the process started: one entry a published step.
+    pub accuracy: Vec<StepAccuracy>,
+    /// Rows that scored more than 1, since the process started.
+    pub anomalies: u64,
+}
+
+/// How good the forecasts of one step turned out to be, all channels together, the newest weighing most. `None` where
+/// there is nothing to tell it from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepAccuracy {
+    /// Which step: 1, 2, …
+    pub step: usize,
+    /// Forecasts whose truth arrived.
+    pub scored: u64,
+    /// Mean absolute error, in units of each channel's mean absolute change from one sample to the next.
+    pub mae: Option<f64>,
+    /// Root of the mean squared error, in the same units.
+    pub rmse: Option<f64>,
+    /// 1 less the mean squared error over that of a random walk.
+    pub skill: Option<f64>,
+    /// The share of truths within the interval of each level.
+    pub coverage: Vec<(Level, f64)>,
 }
 
 /// A channel as readers see it.
@@ -41,6 +63,8 @@ pub struct ChannelView {
     pub fit: Option<Arc<ChannelFit>>,
     /// Why the latest attempt failed, if it did.
     pub failure: Option<FitFailure>,
+    /// The highest anomaly score among the rows that came last, if a forecast spoke of one; up to 1 is normal.
+    pub anomaly: Option<f64>,
 }
 
 /// Forecasts that are new since the last file of a dataset.

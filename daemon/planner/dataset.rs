@@ -7,6 +7,7 @@ use std::time::Duration;
 use forecastd_config::{Dataset, DatasetName};
 use forecastd_models::{ChannelFit, ChannelName, FitFailure, FitSpec, Frequency, RollingFit, Timestamp};
 
+use super::accuracy::{Arrived, ChannelAccuracy, DatasetAccuracy};
 use super::due::DueChannels;
 use super::files::Files;
 use super::history::{ChannelHistory, HistoryRules};
@@ -25,6 +26,7 @@ pub struct DatasetState {
     spec: Arc<FitSpec>,
     channels: BTreeMap<ChannelName, Channel>,
     due: DueChannels,
+    accuracy: DatasetAccuracy,
     fitting: usize,
     unwritten: BTreeMap<ChannelName, Arc<ChannelFit>>,
     /// When the oldest of them came.
@@ -58,6 +60,7 @@ struct Channel {
     failure: Option<FitFailure>,
     /// What the last fit left for the next; of no use once the history did more than move on.
     rolling: Option<Box<RollingFit>>,
+    accuracy: ChannelAccuracy,
 }
 
 impl DatasetState {
@@ -66,6 +69,7 @@ impl DatasetState {
         Self {
             epoch,
             spec: Arc::new(config.fit.clone()),
+            accuracy: DatasetAccuracy::new(&config),
             config,
             channels: BTreeMap::new(),
             due: DueChannels::default(),
@@ -103,6 +107,12 @@ impl DatasetState {
             let asks_anew = config.fit != self.config.fit;
             self.spec = Arc::new(config.fit.clone());
             self.config = config;
+            if !self.accuracy.is_of(&self.config) {
+                self.accuracy = DatasetAccuracy::new(&self.config);
+                self.channels
+                    .values_mut()
+                    .for_each(|channel| channel.accuracy.forget_forecasts());
+            }
             if asks_anew {
                 for (channel, state) in &mut self.channels {
                     state.version += 1;
@@ -121,12 +131,19 @@ impl DatasetState {
     pub fn extend(&mut self, rows: &SeriesDrop, now: Timestamp) {
         let rules = HistoryRules::from(self.config.as_ref());
         for (name, rows) in rows.channels() {
+            let known = self.channels.len();
             let channel = self
                 .channels
                 .entry(ChannelName::clone(name))
                 .or_insert_with(|| Channel::new(rules));
+            let after = channel.history.newest();
             if channel.history.extend(rows) {
                 channel.version += 1;
+                if let Some(fit) = &channel.fit {
+                    let arrived = Arrived { rows, after, fit };
+                    self.accuracy
+                        .judge(&mut channel.accuracy, arrived, &channel.history, known);
+                }
                 self.newest = self.newest.max(channel.history.newest());
                 if !channel.in_flight {
                     self.due.add(name, channel.ready_at(&self.config), now);
@@ -211,6 +228,7 @@ impl DatasetState {
                 Ok(fit) => {
                     self.unwritten.insert(name, Arc::clone(&fit));
                     self.unwritten_since.get_or_insert(now);
+                    self.accuracy.remember(&mut channel.accuracy, &fit, &channel.history);
                     channel.fit = Some(fit);
                     channel.failure = None;
                 }
@@ -241,6 +259,7 @@ impl DatasetState {
         let view = |channel: &Channel| ChannelView {
             fit: channel.fit.clone(),
             failure: channel.failure.clone(),
+            anomaly: channel.accuracy.anomaly(),
         };
         DatasetView {
             config: Arc::clone(&self.config),
@@ -262,6 +281,8 @@ impl DatasetState {
                 .values()
                 .map(|channel| channel.history.off_grid_rows())
                 .sum(),
+            accuracy: self.accuracy.view(),
+            anomalies: self.accuracy.anomalies(),
         }
     }
 
@@ -303,6 +324,7 @@ impl Channel {
             fit: None,
             failure: None,
             rolling: None,
+            accuracy: ChannelAccuracy::default(),
         }
     }
 

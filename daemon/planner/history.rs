@@ -1,5 +1,6 @@
 //! A channel's newest samples on its grid, bounded: what a fit sees.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use forecastd_config::{Dataset, OffGrid};
@@ -128,6 +129,15 @@ impl ChannelHistory {
         }
     }
 
+    /// The samples by their slots, if they lie on this grid.
+    pub fn samples(&self, grid: &Grid) -> Option<Samples<'_>> {
+        let window = match &self.stage {
+            Stage::Young(rows) => Cow::Owned(Window::of_young(rows, &self.rules, &mut 0)?),
+            Stage::Settled(window) => Cow::Borrowed(window),
+        };
+        (window.grid == *grid).then_some(Samples(window))
+    }
+
     /// A fit sees the window as it is now: from here on its moves are recorded.
     pub fn record_moves(&mut self) {
         if let Stage::Settled(window) = &mut self.stage {
@@ -187,6 +197,28 @@ impl ChannelHistory {
         {
             self.stage = Stage::Settled(window);
         }
+    }
+}
+
+/// The samples of a history on its grid.
+#[derive(Clone, Debug)]
+pub struct Samples<'h>(Cow<'h, Window>);
+
+impl Samples<'_> {
+    /// The sample of a slot; `None` for a gap, and outside of the window.
+    pub fn at(&self, slot: Slot) -> Option<f64> {
+        let index = usize::try_from(slot.checked_sub(self.0.first_slot)?).ok()?;
+        self.0.values.get(index).copied().filter(|value| !value.is_nan())
+    }
+
+    /// The slot of the newest sample.
+    pub fn newest(&self) -> Slot {
+        self.0.last_slot()
+    }
+
+    /// Oldest first, gaps as `NaN`.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        self.0.values.iter().copied()
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Planner::apply`] takes what happened and says what to do; others do it. It owns the histories, knows which
 //! files wait and which channels are due, and builds the snapshot.
 
+pub mod accuracy;
 pub mod command;
 pub mod dataset;
 pub mod due;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::exposition::{Exposition, Format, Readiness};
 use super::metrics::Metrics;
-use crate::message::snapshot::{ChannelView, DatasetView, Snapshot};
+use crate::message::snapshot::{ChannelView, DatasetView, Snapshot, StepAccuracy};
 
 /// 2026-11-23T18:15:00Z.
 pub(super) const NOW: Timestamp = Timestamp(1_795_457_700_000_000_000);
@@ -124,7 +124,14 @@ pub(super) fn view(config: Dataset, fits: Vec<ChannelFit>) -> DatasetView {
         .into_iter()
         .map(|fit| {
             let (name, fit) = (Arc::clone(&fit.forecast.channel), Some(Arc::new(fit)));
-            (name, ChannelView { fit, failure: None })
+            (
+                name,
+                ChannelView {
+                    fit,
+                    failure: None,
+                    anomaly: None,
+                },
+            )
         })
         .collect();
     DatasetView {
@@ -135,7 +142,32 @@ pub(super) fn view(config: Dataset, fits: Vec<ChannelFit>) -> DatasetView {
         files_waiting: 3,
         gap_points: 5,
         off_grid_rows: 3,
+        accuracy: Vec::new(),
+        anomalies: 0,
     }
+}
+
+/// The same, of which forecasts of steps 1 and 6 have been scored, and none of step 24.
+pub(super) fn scored(mut view: DatasetView) -> DatasetView {
+    let step = |step, scored, mae: f64| StepAccuracy {
+        step,
+        scored,
+        mae: Some(mae),
+        rmse: Some(mae * 1.25),
+        skill: Some(0.5 - mae / 4.0),
+        coverage: vec![(level(0.8), 0.8125), (level(0.95), 0.9375)],
+    };
+    let none_yet = StepAccuracy {
+        step: 24,
+        scored: 0,
+        mae: None,
+        rmse: None,
+        skill: None,
+        coverage: Vec::new(),
+    };
+    view.accuracy = vec![step(1, 40, 0.75), step(6, 35, 2.5), none_yet];
+    view.anomalies = 3;
+    view
 }
 
 /// An endpoint, and both of its inputs.

@@ -4,6 +4,8 @@
 //! program may use it. The methods are those of *Specialized Foundation Models Struggle to Beat Supervised
 //! Baselines* (arXiv 2411.02796); where a formula comes from elsewhere, its item says so.
 
+pub mod accuracy;
+pub mod anomaly;
 pub mod auto;
 pub mod auto_ar;
 pub mod backtest;
@@ -42,6 +44,8 @@ pub mod torch_job;
 pub mod triangle;
 mod unit;
 
+pub use accuracy::{MeanChange, RollingScore, StepForecast};
+pub use anomaly::AnomalyScorer;
 pub use auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
 pub use auto_ar::{Fallback, FittedAr};
 pub use fit::{ChannelFit, FitFailure, FitSpec, fit};

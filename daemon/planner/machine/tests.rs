@@ -699,3 +699,25 @@ fn statistics_of_another_question_are_dropped_wherever_they_are() {
         assert!(moved(&story.take_jobs()[0]).is_none(), "{in_flight}");
     }
 }
+
+#[test]
+fn scores_stay_with_a_reload_unless_it_asks_for_other_steps() {
+    let scored = |story: &Story| -> Vec<(usize, u64)> {
+        let accuracy = story.last_snapshot().datasets[0].accuracy.iter();
+        accuracy.map(|step| (step.step, step.scored)).collect()
+    };
+    let mut story = Story::with(&["a"], "");
+    story.commit("a", "x", &["p"], 0..2);
+    let job = story.take_jobs().remove(0);
+    story.finish(&job); // from cutoff 0: of steps 1 and 3, the third is ahead
+    story.wait(PUBLISH_INTERVAL);
+    assert_eq!(scored(&story), [(1, 0), (3, 0)]);
+    story.commit("a", "y", &["p"], 2..4);
+    story.wait(PUBLISH_INTERVAL);
+    assert_eq!(scored(&story), [(1, 0), (3, 1)]);
+    for (more, expected) in [("", vec![(1, 0), (3, 1)]), (", steps: [2]", vec![(2, 0)])] {
+        story.tell(Event::Reconfigured(config(&["a"], more)));
+        story.wait(PUBLISH_INTERVAL);
+        assert_eq!(scored(&story), expected);
+    }
+}

@@ -62,14 +62,15 @@ impl Encoder {
         self.end(value);
     }
 
-    /// One sample of a forecast: the channel's labels, the step, and the level of a bound.
-    pub(super) fn step(&mut self, name: &str, labels: &str, step: usize, level: Option<&str>, value: f64) {
+    /// One sample of a step: the channel's or the dataset's labels, the step, and perhaps one more label, whose value
+    /// needs no escape.
+    pub(super) fn step(&mut self, name: &str, labels: &str, step: usize, more: Option<(&str, &str)>, value: f64) {
         self.begin(name, labels);
         self.page.pop(); // the brace: more labels follow
         self.page.push_str(",step=\"");
         push_integer(&mut self.page, step);
-        if let Some(level) = level {
-            self.page.extend(["\",level=\"", level]);
+        if let Some((label, word)) = more {
+            self.page.extend(["\",", label, "=\"", word]);
         }
         self.page.push_str("\"}");
         self.end(value);

@@ -1,14 +1,16 @@
 //! The forecasts of a snapshot as samples, within a budget.
 //!
+//! Before them stands how good the forecasts of each dataset turned out to be, which takes from the same budget.
+//!
 //! A step is a label, not a timestamp: Prometheus refuses samples more than ten minutes ahead. No sample has a
 //! timestamp, so a channel that is gone from the snapshot is gone at the next scrape.
 
 use axum::body::Bytes;
-use forecastd_models::{ChannelFit, Fallback};
+use forecastd_models::ChannelFit;
 
 use super::encoder::{Encoder, Kind, push_label};
 use super::negotiate::Format;
-use crate::message::snapshot::{DatasetView, Snapshot};
+use crate::message::snapshot::{DatasetView, Snapshot, StepAccuracy};
 
 /// The forecasts of a page, rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +27,23 @@ impl ForecastPart {
             .datasets
             .iter()
             .filter(|view| dataset.is_none_or(|only| only == &*view.config.name));
-        let (shown, held_back) = within_budget(views.flat_map(channels), max_series);
+        let mut budget = Budget::new(max_series);
+        let scored: Vec<Scored<'_>> = budget.take(views.clone().map(Scored::new), Scored::series);
+        let shown: Vec<Shown<'_>> = budget
+            .take(views.flat_map(channels), Channel::series)
+            .into_iter()
+            .map(Shown::new)
+            .collect();
         let mut encoder = Encoder::new(format);
+        write_accuracy(&mut encoder, &scored);
         write_forecasts(&mut encoder, &shown);
         write_models(&mut encoder, &shown);
+        write_anomalies(&mut encoder, &shown);
         let text = Bytes::from(encoder.finish(false));
-        Self { text, held_back }
+        Self {
+            text,
+            held_back: budget.held_back,
+        }
     }
 }
 
@@ -39,6 +52,7 @@ struct Channel<'s> {
     view: &'s DatasetView,
     name: &'s str,
     fit: &'s ChannelFit,
+    anomaly: Option<f64>,
 }
 
 impl Channel<'_> {
@@ -56,7 +70,7 @@ impl Channel<'_> {
     /// The samples that this channel puts on the page.
     fn series(&self) -> usize {
         let a_step = 1 + 2 * self.fit.forecast.intervals.len();
-        let a_channel = 3 + usize::from(self.fit.model.fallback.is_some());
+        let a_channel = 3 + usize::from(self.fit.model.fallback.is_some()) + usize::from(self.anomaly.is_some());
         self.steps().count() * a_step + a_channel
     }
 
@@ -79,29 +93,128 @@ struct Shown<'s> {
 fn channels(view: &DatasetView) -> impl Iterator<Item = Channel<'_>> {
     view.channels.iter().filter_map(move |(name, channel)| {
         let fit = channel.fit.as_deref()?;
-        Some(Channel { view, name, fit })
+        Some(Channel {
+            view,
+            name,
+            fit,
+            anomaly: channel.anomaly,
+        })
     })
 }
 
-/// The channels up to the first that does not fit, and the series of the others. Nothing behind it is let in, however
-/// small: which channels are shown then changes only when one before them does.
-fn within_budget<'s>(channels: impl Iterator<Item = Channel<'s>>, max_series: usize) -> (Vec<Shown<'s>>, u64) {
-    let (mut shown, mut left, mut held_back) = (Vec::new(), max_series, 0);
-    for channel in channels {
-        let series = channel.series();
-        if held_back > 0 || series > left {
-            held_back += series as u64;
-            continue;
-        }
-        left -= series;
+impl<'s> Shown<'s> {
+    fn new(channel: Channel<'s>) -> Self {
         let intervals = channel.fit.forecast.intervals.iter();
-        shown.push(Shown {
+        Self {
             labels: channel.labels(),
             levels: intervals.map(|interval| interval.level.to_string()).collect(),
             channel,
-        });
+        }
     }
-    (shown, held_back)
+}
+
+/// A dataset whose forecasts are scored.
+struct Scored<'s> {
+    view: &'s DatasetView,
+    labels: String,
+}
+
+impl<'s> Scored<'s> {
+    fn new(view: &'s DatasetView) -> Self {
+        let mut labels = String::new();
+        push_label(&mut labels, "dataset", &view.config.name);
+        Self { view, labels }
+    }
+
+    /// The samples that this dataset itself puts on the page.
+    fn series(&self) -> usize {
+        let measures = |step: &StepAccuracy| [step.mae, step.rmse, step.skill].into_iter().flatten().count();
+        let a_step = |step: &StepAccuracy| 1 + measures(step) + step.coverage.len();
+        let anomalies = usize::from(!self.view.accuracy.is_empty());
+        self.view.accuracy.iter().map(a_step).sum::<usize>() + anomalies
+    }
+}
+
+/// Series that there is room for on a page.
+struct Budget {
+    left: usize,
+    held_back: u64,
+}
+
+impl Budget {
+    fn new(max_series: usize) -> Self {
+        Self {
+            left: max_series,
+            held_back: 0,
+        }
+    }
+
+    /// What there is up to the first that does not fit; the others' series are counted. Nothing behind it is let in,
+    /// however small: which channels are shown then changes only when one before them does.
+    fn take<T>(&mut self, there_is: impl Iterator<Item = T>, series: impl Fn(&T) -> usize) -> Vec<T> {
+        let mut taken = Vec::new();
+        for one in there_is {
+            let series = series(&one);
+            if self.held_back > 0 || series > self.left {
+                self.held_back += series as u64;
+            } else {
+                self.left -= series;
+                taken.push(one);
+            }
+        }
+        taken
+    }
+}
+
+fn write_accuracy<'s>(encoder: &mut Encoder, scored: &'s [Scored<'_>]) {
+    let steps_of = |Scored { view, labels }: &'s Scored<'_>| view.accuracy.iter().map(|step| (labels.as_str(), step));
+    let steps: Vec<(&str, &StepAccuracy)> = scored.iter().flat_map(steps_of).collect();
+    let help = "Forecasts of this step that were held against a truth that came later.";
+    let mut family = Family::new(encoder, "forecastd_forecasts_scored_total", Kind::Counter, help);
+    for (labels, step) in &steps {
+        family.step(labels, step.step, None, step.scored as f64);
+    }
+    let help = "Rolling error of this step's forecasts, mae or rmse, all channels together, each in units of its own mean \
+                absolute change from one sample to the next.";
+    let mut family = Family::new(encoder, "forecastd_forecast_error", Kind::Gauge, help);
+    for (labels, step) in &steps {
+        for (measure, error) in [("mae", step.mae), ("rmse", step.rmse)] {
+            if let Some(error) = error {
+                family.step(labels, step.step, Some(("measure", measure)), error);
+            }
+        }
+    }
+    let help = "1 less the rolling mean squared error of this step's forecasts over that of a random walk: at 0 they are no \
+                better than the last value.";
+    let mut family = Family::new(encoder, "forecastd_forecast_skill", Kind::Gauge, help);
+    for (labels, step) in &steps {
+        if let Some(skill) = step.skill {
+            family.step(labels, step.step, None, skill);
+        }
+    }
+    let help = "Rolling share of truths that fell within this step's interval; it should be near `level`.";
+    let mut family = Family::new(encoder, "forecastd_forecast_coverage", Kind::Gauge, help);
+    for (labels, step) in &steps {
+        for (level, share) in &step.coverage {
+            family.step(labels, step.step, Some(("level", &level.to_string())), *share);
+        }
+    }
+    let help = "Rows whose anomaly score was above 1.";
+    let mut family = Family::new(encoder, "forecastd_anomalies_total", Kind::Counter, help);
+    for Scored { view, labels } in scored.iter().filter(|scored| !scored.view.accuracy.is_empty()) {
+        family.sample(labels, view.anomalies as f64);
+    }
+}
+
+fn write_anomalies(encoder: &mut Encoder, shown: &[Shown<'_>]) {
+    let help = "How far the rows that came last are from what was expected of them, by the farthest of them and the \
+                channel's own measure; up to 1 is normal.";
+    let mut family = Family::new(encoder, "forecastd_anomaly_score", Kind::Gauge, help);
+    for Shown { channel, labels, .. } in shown {
+        if let Some(score) = channel.anomaly {
+            family.sample(labels, score);
+        }
+    }
 }
 
 fn write_forecasts(encoder: &mut Encoder, shown: &[Shown<'_>]) {
@@ -145,7 +258,7 @@ fn write_bounds(encoder: &mut Encoder, shown: &[Shown<'_>], name: &str, help: &s
                     Bound::Lower => &interval.lower,
                     Bound::Upper => &interval.upper,
                 };
-                encoder.step(name, labels, step, Some(level), bounds[step - 1]);
+                encoder.step(name, labels, step, Some(("level", level)), bounds[step - 1]);
             }
         }
     }
@@ -179,16 +292,55 @@ fn write_models(encoder: &mut Encoder, shown: &[Shown<'_>]) {
 }
 
 fn write_fallbacks(encoder: &mut Encoder, shown: &[Shown<'_>]) {
-    const NAME: &str = "forecastd_model_fallback";
-    let fallback = |shown: &Shown<'_>| -> Option<Fallback> { shown.channel.fit.model.fallback };
-    let mut begun = false;
-    for (channel, reason) in shown.iter().filter_map(|shown| Some((shown, fallback(shown)?))) {
-        if !begun {
-            encoder.family(NAME, Kind::Gauge, "1 where a simpler model stands in for Auto-AR.");
-            begun = true;
+    let mut family = Family::new(
+        encoder,
+        "forecastd_model_fallback",
+        Kind::Gauge,
+        "1 where a simpler model stands in for Auto-AR.",
+    );
+    for Shown { channel, labels, .. } in shown {
+        if let Some(reason) = channel.fit.model.fallback {
+            let mut labels = labels.clone();
+            push_label(&mut labels, "reason", &reason.to_string());
+            family.sample(&labels, 1.0);
         }
-        let mut labels = channel.labels.clone();
-        push_label(&mut labels, "reason", &reason.to_string());
-        encoder.sample(NAME, &labels, 1.0);
+    }
+}
+
+/// A family that begins with its first sample: one without any is not on the page.
+struct Family<'e> {
+    encoder: &'e mut Encoder,
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    begun: bool,
+}
+
+impl<'e> Family<'e> {
+    fn new(encoder: &'e mut Encoder, name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self {
+            encoder,
+            name,
+            kind,
+            help,
+            begun: false,
+        }
+    }
+
+    fn sample(&mut self, labels: &str, value: f64) {
+        self.begin();
+        self.encoder.sample(self.name, labels, value);
+    }
+
+    fn step(&mut self, labels: &str, step: usize, more: Option<(&str, &str)>, value: f64) {
+        self.begin();
+        self.encoder.step(self.name, labels, step, more, value);
+    }
+
+    fn begin(&mut self) {
+        if !self.begun {
+            self.encoder.family(self.name, self.kind, self.help);
+            self.begun = true;
+        }
     }
 }

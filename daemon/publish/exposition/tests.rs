@@ -11,7 +11,7 @@ use forecastd_models::{ChannelFit, Fallback, FitFailure};
 use super::checker::check;
 use super::*;
 use crate::message::snapshot::DatasetView;
-use crate::publish::fixture::{Stage, dataset, fallback, fit, view};
+use crate::publish::fixture::{Stage, dataset, fallback, fit, scored, view};
 
 const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];
 
@@ -51,7 +51,12 @@ fn stage() -> Stage {
     failed.or_insert(crate::message::snapshot::ChannelView {
         fit: None,
         failure: Some(FitFailure::NotFinite),
+        anomaly: None,
     });
+    let mut first = scored(first);
+    for (channel, score) in [("OT", 0.25), ("HUFL", 3.5)] {
+        first.channels.get_mut(channel).expect("it is there").anomaly = Some(score);
+    }
     let second = view(dataset("a-second"), fits(&["OT"]));
     stage.publish(vec![first, second]);
     stage
@@ -165,7 +170,7 @@ fn a_removed_channel_disappears_from_the_next_scrape() {
             .filter(|series| series.contains("channel=\"OT\""))
             .count()
     };
-    assert_eq!(shown(&stage), 2 * (3 * 5 + 3));
+    assert_eq!(shown(&stage), 2 * (3 * 5 + 3) + 1);
     stage.publish(vec![view(dataset("etth1"), fits(&["HUFL"]))]);
     assert_eq!(shown(&stage), 0);
 }
@@ -235,6 +240,28 @@ fn a_small_channel_behind_a_large_one_does_not_slip_in() {
     let small = fallback("b", Fallback::Short);
     stage.publish(vec![view(dataset("d"), vec![fit("a", 1.0, &[0.8, 0.95]), small])]);
     assert_eq!(stage.samples()["forecastd_series_held_back_total"], 18.0 + 7.0);
+}
+
+#[test]
+fn scores_take_their_room_before_the_channels_and_are_held_back_whole() {
+    // 1 + 2 · (1 + 3 + 2) + 1 of the dataset; 18 and an anomaly score of the channel.
+    for (max_series, shown, held_back) in [(33, (14, 19), 0.0), (32, (14, 0), 19.0), (13, (0, 0), 33.0)] {
+        let stage = Stage::new(max_series);
+        let mut view = scored(view(dataset("d"), fits(&["a"])));
+        view.channels.get_mut("a").expect("it is there").anomaly = Some(1.5);
+        stage.publish(vec![view]);
+        let samples = check(&stage.page(Format::OpenMetrics), Format::OpenMetrics);
+        let of_forecasts = samples.keys().filter(|(name, _)| {
+            ["forecastd_forecast", "forecastd_model", "forecastd_anomal"]
+                .iter()
+                .any(|part| name.starts_with(part))
+                && !name.contains("_file")
+        });
+        let (of_channel, of_dataset): (Vec<_>, Vec<_>) =
+            of_forecasts.partition(|(_, labels)| labels.contains_key("channel"));
+        assert_eq!((of_dataset.len(), of_channel.len()), shown, "{max_series}");
+        assert_eq!(stage.samples()["forecastd_series_held_back_total"], 2.0 * held_back);
+    }
 }
 
 #[test]

@@ -6,13 +6,19 @@ use std::fmt::{self, Write};
 use forecastd_models::{ChannelFit, Forecast, Timestamp};
 
 use super::sparkline::{Sparkline, widest};
-use crate::message::snapshot::{ChannelView, DatasetView, Snapshot};
+use crate::message::snapshot::{ChannelView, DatasetView, Snapshot, StepAccuracy};
 use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::html::{Escaped, Figure};
 use crate::publish::metrics::Metrics;
 
 /// Channels of a dataset that are listed; the page says how many are not.
 const CHANNELS: usize = 50;
+
+/// Steps whose accuracy is listed, from the first; /metrics has all that are published.
+const STEPS: usize = 6;
+
+/// Channels that are named for their anomaly scores.
+const ANOMALIES: usize = 5;
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
@@ -111,6 +117,8 @@ fn write_channels(html: &mut String, view: &DatasetView) -> fmt::Result {
     if view.channels.is_empty() {
         return html.write_str("<p>No channel yet: the folder has had no drop.</p>\n");
     }
+    write_accuracy(html, view)?;
+    write_anomalies(html, view)?;
     html.write_str(
         "<div><table>\n<tr><th>Channel<th>Cutoff<th>Model<th class=n>Next<th class=n>Interval\
          <th>Forecast</tr>\n",
@@ -127,6 +135,48 @@ fn write_channels(html: &mut String, view: &DatasetView) -> fmt::Result {
             html,
             "<p>{more} more channels are not shown here; /metrics has them.</p>"
         ),
+    }
+}
+
+/// One line a dataset: what its forecasts of each step were worth.
+fn write_accuracy(html: &mut String, view: &DatasetView) -> fmt::Result {
+    let scored: Vec<&StepAccuracy> = view.accuracy.iter().filter(|step| step.scored > 0).collect();
+    if scored.is_empty() {
+        return html.write_str("<p>No forecast has met its truth yet.</p>\n");
+    }
+    html.write_str("<p>Lately")?;
+    for (place, step) in scored.iter().take(STEPS).enumerate() {
+        let separator = if place == 0 { ", " } else { "; " };
+        write!(html, "{separator}step {}", step.step)?;
+        if let Some(skill) = step.skill {
+            write!(html, ": skill {skill:.2}")?;
+        }
+        for (level, share) in &step.coverage {
+            write!(html, ", {} % held {:.1} %", level.percent(), share * 100.0)?;
+        }
+        write!(html, " ({} scored)", step.scored)?;
+    }
+    html.write_str(".</p>\n")
+}
+
+fn write_anomalies(html: &mut String, view: &DatasetView) -> fmt::Result {
+    let scores = view
+        .channels
+        .iter()
+        .filter_map(|(name, channel)| Some((name, channel.anomaly?)));
+    let mut odd: Vec<_> = scores.filter(|(_, score)| *score > 1.0).collect();
+    if odd.is_empty() {
+        return Ok(());
+    }
+    odd.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    html.write_str("<p>Anomalous (score above 1): ")?;
+    for (place, (name, score)) in odd.iter().take(ANOMALIES).enumerate() {
+        let separator = if place == 0 { "" } else { ", " };
+        write!(html, "{separator}{} {score:.1}", Escaped(name))?;
+    }
+    match odd.len().saturating_sub(ANOMALIES) {
+        0 => html.write_str("</p>\n"),
+        more => writeln!(html, " and {more} more</p>"),
     }
 }
 

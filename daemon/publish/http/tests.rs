@@ -9,7 +9,7 @@ use forecastd_models::{Fallback, FitFailure};
 
 use super::*;
 use crate::message::snapshot::ChannelView;
-use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, view};
+use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, scored, view};
 
 /// An endpoint on a port of its own.
 struct Running {
@@ -163,9 +163,17 @@ fn the_page_for_people_is_the_one_that_was_reviewed() {
         vec![fit("OT", 21.5, &[0.8, 0.95]), fallback("flat", Fallback::Constant)],
     );
     let failure = Some(FitFailure::NotFinite);
-    first
-        .channels
-        .insert("broken".into(), ChannelView { fit: None, failure });
+    first.channels.insert(
+        "broken".into(),
+        ChannelView {
+            fit: None,
+            failure,
+            anomaly: None,
+        },
+    );
+    let mut first = scored(first);
+    first.channels.get_mut("OT").expect("it is there").anomaly = Some(1.625);
+    first.channels.get_mut("flat").expect("it is there").anomaly = Some(0.5);
     stage.publish(vec![first, view(dataset("empty"), Vec::new())]);
     stage.metrics.unreadable("empty", &"incoming/empty: permission denied");
     stage.readiness.send_replace(Readiness::Ready);
@@ -177,11 +185,13 @@ fn the_page_for_people_is_the_one_that_was_reviewed() {
 fn a_hostile_channel_name_is_text_on_the_page_for_people() {
     let stage = Stage::new(1000);
     let name = "</table><script src=//evil>'\"\u{1b}";
-    stage.publish(vec![view(dataset("d"), vec![fit(name, 1.0, &[])])]);
+    let mut odd = view(dataset("d"), vec![fit(name, 1.0, &[])]);
+    odd.channels.get_mut(name).expect("it is there").anomaly = Some(2.0);
+    stage.publish(vec![odd]);
     stage.metrics.unreadable("d", &name);
     let html = landing::page(&stage.exposition, NOW);
     assert!(!html.contains("<script") && !html.contains('\u{1b}'));
-    assert_eq!(html.matches("&lt;script src=//evil&gt;&#39;&quot;").count(), 2);
+    assert_eq!(html.matches("&lt;script src=//evil&gt;&#39;&quot;").count(), 3);
 }
 
 #[test]
