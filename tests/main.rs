@@ -7,6 +7,7 @@ mod support;
 
 mod accuracy;
 mod architecture;
+mod backtest;
 mod bad_files;
 mod commands;
 mod demo;

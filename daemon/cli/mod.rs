@@ -1,14 +1,18 @@
 //! The command line: arguments, one file a command, exit codes.
 
+mod backtest;
 mod check;
 mod demo;
 mod fit;
 mod fsck;
+mod interruption;
 mod run;
 mod torch;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -30,6 +34,8 @@ enum Command {
     Check(check::Check),
     /// Fit the channels of parquet files and print or write their forecasts, without the service.
     Fit(fit::Fit),
+    /// Judge a method on rows it has not seen, by the protocols of the literature.
+    Backtest(backtest::Backtest),
     /// Prove that the state is whole: every row accounted for, every segment intact.
     Fsck(fsck::Fsck),
     /// Start forecastd-torch, ask for its device and version, run its smoke computation, and exit.
@@ -50,6 +56,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Fit(fit) => fit.execute(),
+        Command::Backtest(backtest) => backtest.execute(),
         Command::Fsck(fsck) => fsck.execute(),
         Command::Torch(torch) => torch.execute(),
         Command::Demo(demo) => demo.execute(),
@@ -71,4 +78,9 @@ pub(crate) fn read_config(path: &Path) -> anyhow::Result<Config> {
     let path = std::path::absolute(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     Ok(Config::parse(&text, folder).map_err(|errors| errors.in_file(&path))?)
+}
+
+/// As many threads as were asked for, or as there are cores.
+fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }

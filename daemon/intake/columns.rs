@@ -138,7 +138,8 @@ fn long(schema: &Schema, channel: &[String], value: &str) -> Result<Cells, Rejec
     Ok(Cells::Long { channel: parts, value })
 }
 
-fn check_time(field: &Field) -> Result<(), Rejected> {
+/// Refuses a column that cannot hold times.
+pub(crate) fn check_time(field: &Field) -> Result<(), Rejected> {
     use DataType::{Date32, Date64, Time32, Time64, Timestamp};
     let advice = match plain(field.data_type()) {
         Timestamp(..) | Date32 | Date64 => return Ok(()),
@@ -172,7 +173,8 @@ fn unfit(field: &Field, purpose: &str, advice: &str) -> Rejected {
     ))
 }
 
-fn find(schema: &Schema, name: &str) -> Result<usize, Rejected> {
+/// The place of the column of this name.
+pub(crate) fn find(schema: &Schema, name: &str) -> Result<usize, Rejected> {
     let mut found = schema
         .fields()
         .iter()
@@ -202,7 +204,8 @@ fn absent(schema: &Schema, name: &str) -> Rejected {
     refusal(format!("no column {name:?}; the file has {}{hint}", listed(schema)))
 }
 
-fn listed(schema: &Schema) -> String {
+/// The names of the columns, for a refusal.
+pub(crate) fn listed(schema: &Schema) -> String {
     let names: Vec<String> = schema
         .fields()
         .iter()
@@ -217,7 +220,8 @@ fn listed(schema: &Schema) -> String {
     }
 }
 
-fn refusal(detail: String) -> Rejected {
+/// A verdict on the columns.
+pub(crate) fn refusal(detail: String) -> Rejected {
     Rejected::new(RejectReason::Schema, detail)
 }
 

@@ -16,6 +16,7 @@ mod footer;
 pub mod guess;
 mod landed;
 mod names;
+pub mod panel;
 pub mod parts;
 mod protocol;
 pub mod quarantine;

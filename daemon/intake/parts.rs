@@ -184,16 +184,22 @@ impl Parts {
     }
 
     fn open(&self, path: &Path) -> Result<Table, PartError> {
-        let unopened = |source| PartError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(unopened)?;
-        let bytes = file.metadata().map_err(unopened)?.len();
-        match Shape::of(&file, bytes).map_err(unopened)?.verdict() {
-            Some(rejected) => Err(blame(path, rejected)),
-            None => Table::open(file, &self.columns).map_err(|rejected| blame(path, rejected)),
-        }
+        let file = whole_file(path)?;
+        Table::open(file, &self.columns).map_err(|rejected| blame(path, rejected))
+    }
+}
+
+/// Opens a file that has a whole footer.
+pub(crate) fn whole_file(path: &Path) -> Result<File, PartError> {
+    let unopened = |source| PartError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unopened)?;
+    let bytes = file.metadata().map_err(unopened)?.len();
+    match Shape::of(&file, bytes).map_err(unopened)?.verdict() {
+        Some(rejected) => Err(blame(path, rejected)),
+        None => Ok(file),
     }
 }
 
@@ -381,7 +387,8 @@ impl<G: Gather> RowSink for Pass<'_, G> {
     }
 }
 
-fn blame(path: &Path, rejected: Rejected) -> PartError {
+/// A verdict with its file.
+pub(crate) fn blame(path: &Path, rejected: Rejected) -> PartError {
     PartError::Rejected {
         path: path.to_owned(),
         rejected,

@@ -39,7 +39,7 @@ pub(crate) struct Rows<'a, S> {
 }
 
 /// A column of times, and which of them are none.
-struct Times {
+pub(crate) struct Times {
     instants: Vec<Timestamp>,
     nulls: Option<NullBuffer>,
 }
@@ -183,6 +183,13 @@ impl Times {
         }
     }
 
+    /// The instants that there are.
+    pub(crate) fn of(column: &ArrayRef) -> Result<Vec<Timestamp>, ArrowError> {
+        let (ticks, nanoseconds) = ticks(column)?;
+        let times = Self::new(&ticks, nanoseconds);
+        Ok((0..times.instants.len()).filter_map(|row| times.at(row)).collect())
+    }
+
     fn at(&self, row: usize) -> Option<Timestamp> {
         let null = self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
         (!null).then_some(self.instants[row])
@@ -190,7 +197,7 @@ impl Times {
 }
 
 /// Values as floats; every numeric type has a cast to them.
-fn values(column: &ArrayRef) -> Result<Float64Array, ArrowError> {
+pub(crate) fn values(column: &ArrayRef) -> Result<Float64Array, ArrowError> {
     Ok(cast(&cast(column, plain(column.data_type()))?, &DataType::Float64)?
         .as_primitive::<Float64Type>()
         .clone())

@@ -3,7 +3,7 @@
 //! Errors and panics of the reader become verdicts that name the place. What a file may cost, the caller checks.
 
 use std::fs::File;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -25,18 +25,46 @@ const PIECE: usize = 8_192;
 /// An open file, and where in it stands what.
 #[derive(Debug)]
 pub(crate) struct Table {
+    sheet: Sheet,
+    pub(crate) plan: Plan,
+}
+
+/// An open file of whatever columns.
+#[derive(Debug)]
+pub(crate) struct Sheet {
     file: File,
     metadata: ArrowReaderMetadata,
-    pub(crate) plan: Plan,
 }
 
 impl Table {
     /// Reads the footer and finds the columns.
     pub(crate) fn open(file: File, columns: &Columns) -> Result<Self, Rejected> {
-        let metadata = guarded("the footer", || load(&file))?;
+        let Sheet { file, metadata } = Sheet::open(file)?;
         let plan = Plan::new(metadata.schema(), columns)?;
         let metadata = guarded("the footer", || Ok(names_in_dictionaries(metadata, &plan)))?;
-        Ok(Self { file, metadata, plan })
+        let sheet = Sheet { file, metadata };
+        Ok(Self { sheet, plan })
+    }
+}
+
+impl Deref for Table {
+    type Target = Sheet;
+
+    fn deref(&self) -> &Sheet {
+        &self.sheet
+    }
+}
+
+impl Sheet {
+    /// Reads the footer.
+    pub(crate) fn open(file: File) -> Result<Self, Rejected> {
+        let metadata = guarded("the footer", || load(&file))?;
+        Ok(Self { file, metadata })
+    }
+
+    /// The columns.
+    pub(crate) fn schema(&self) -> &Schema {
+        self.metadata.schema()
     }
 
     /// Row groups.

@@ -7,6 +7,7 @@ pub mod exposition;
 #[cfg(test)]
 mod fixture;
 pub mod forecast_writer;
+pub(crate) mod html;
 pub mod http;
 pub mod metrics;
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Float64Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::datatypes::Float64Type;
 use parquet::arrow::ArrowWriter;
 
 /// 2026-01-01T00:00:00Z in milliseconds.
@@ -32,6 +33,26 @@ pub fn long(rows: &[(i64, &str, f64)]) -> Vec<u8> {
         ("time", times(rows.iter().map(|row| row.0))),
         ("channel", channels),
         ("value", values),
+    ];
+    parquet(&RecordBatch::try_from_iter(columns).unwrap())
+}
+
+/// A row of a competition: `id`, `period`, `train`, `test`.
+pub type ListedRow<'a> = (&'a str, &'a str, Vec<f64>, Vec<f64>);
+
+/// One series a row.
+pub fn listed(series: &[ListedRow<'_>]) -> Vec<u8> {
+    let lists = |lists: Vec<&Vec<f64>>| -> ArrayRef {
+        let lists = lists.into_iter().map(|list| Some(list.iter().copied().map(Some)));
+        Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
+    };
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(series.iter().map(|row| row.0)));
+    let periods: ArrayRef = Arc::new(StringArray::from_iter_values(series.iter().map(|row| row.1)));
+    let columns = [
+        ("id", ids),
+        ("period", periods),
+        ("train", lists(series.iter().map(|row| &row.2).collect())),
+        ("test", lists(series.iter().map(|row| &row.3).collect())),
     ];
     parquet(&RecordBatch::try_from_iter(columns).unwrap())
 }

@@ -7,7 +7,7 @@ mod page;
 pub mod tools;
 
 pub use daemon::{Daemon, try_get};
-pub use drops::{long, wide};
+pub use drops::{listed, long, wide};
 pub use environment::{Environment, forecastd};
 pub use page::Page;
 

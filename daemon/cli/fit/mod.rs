@@ -17,9 +17,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -32,12 +30,13 @@ use self::crew::{Dealer, fit_all};
 use self::gatherer::Gatherer;
 use self::output::{Output, Print};
 use self::passes::passes;
+use super::interruption::interruption;
+use super::threads;
 use crate::intake::parts::{PartError, Parts, Survey};
 use crate::intake::shard::Shard;
 use crate::message::account::RowAccount;
 use crate::planner::history::HistoryRules;
 use crate::publish::forecast_writer::ForecastFile;
-use crate::service::signals;
 use crate::work::fit::{fit_channel, map_channel, pool_of};
 
 /// Fit the channels of parquet files and print or write their forecasts, without the service.
@@ -174,7 +173,7 @@ impl Fit {
             None => fit_channel(series, spec),
         };
         let gather = |dealer| self.gather(parts, survey, dealer, progress);
-        fit_all(self.threads(), fit, gather, take)
+        fit_all(threads(self.threads), fit, gather, take)
     }
 
     /// What the first channels have in common, where the method asks for it: a look at them before the rest.
@@ -246,11 +245,6 @@ impl Fit {
             (false, Some(_)) => Print::Failures,
             (false, None) => Print::Table,
         }
-    }
-
-    fn threads(&self) -> NonZeroUsize {
-        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads.unwrap_or_else(cores)
     }
 
     fn forecast_file(&self, spec: &FitSpec) -> anyhow::Result<Option<ForecastFile>> {
@@ -349,23 +343,6 @@ fn summary(output: &Output, account: &RowAccount, seconds: f64) -> String {
     let rate = fitted as f64 / seconds;
     let rows = account.seen;
     format!("{fitted} channels fitted{failed}; {rows} rows in {seconds:.1} s, {rate:.0} channels a second")
-}
-
-/// Set by the first SIGINT or SIGTERM: what is unfinished is then cleared away in order.
-fn interruption() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let signal = {
-        let _entered = runtime.enter();
-        signals::shutdown().context("install the signal handlers")?
-    };
-    let told = Arc::clone(&stop);
-    let wait = move || {
-        runtime.block_on(signal);
-        told.store(true, Ordering::Relaxed);
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
-    Ok(stop)
 }
 
 /// A bar on a terminal, and the place where reading hears that it must stop.
