@@ -43,8 +43,7 @@ fn shown(page: &Page) -> Vec<f64> {
 fn fitted(environment: &Environment, rows: &[u8]) -> Vec<f64> {
     let file = environment.path("all.parquet");
     std::fs::write(&file, rows).unwrap();
-    let options =
-        "--time time --channel channel --value value --frequency 1h --horizon 12 --levels 0.8 --window 400 --json";
+    let options = "--time time --channel channel --value value --frequency 1h --horizon 12 --levels 0.8 --window 400 --method auto_ar --json";
     let arguments: Vec<&str> = ["fit", file.to_str().unwrap()]
         .into_iter()
         .chain(options.split(' '))

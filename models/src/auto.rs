@@ -19,7 +19,7 @@ use crate::cholesky::Cholesky;
 use crate::conformal::half_widths;
 use crate::direct::{Shape, direct};
 use crate::dot::dot;
-use crate::estimate::Estimate;
+use crate::estimate::{Estimate, Extent};
 use crate::forecast::Level;
 use crate::gram::LagGram;
 use crate::lag_products::LagProducts;
@@ -34,6 +34,8 @@ const PENALTY: f64 = 0.3;
 const POOL_PENALTY: f64 = 0.1;
 /// Windows whose residuals tell the intervals, at most: neighbours tell nearly the same.
 const RESIDUAL_WINDOWS: usize = 2_048;
+/// Independent errors that it takes to believe half of what a stretch says about how much can be foreseen.
+const WORTH_OF_NOTHING: f64 = 4.0;
 /// The lookback of a channel is a power of two below the one that is asked for, so that channels share pools.
 const SHORTEST_LOOKBACK: usize = 2;
 /// The moments of windows grow with the square of their length: 26 MB each for this one.
@@ -449,7 +451,7 @@ impl ChannelModel {
         let stretch = training.moments(training.stretch(), spec.horizon);
         let chosen = chosen(&candidates, &stretch, training.lookback, spec);
         let tried = combined(&candidates, &chosen, training.lookback, spec.horizon);
-        let half_widths = widths(training, &tried, &spec.levels);
+        let half_widths = widths(training, &tried, &chosen, &spec.levels);
         let all = family(training.values, shared.map(|shared| &shared.all));
         let own = all.own_auto_regression();
         let members = chosen
@@ -460,7 +462,10 @@ impl ChannelModel {
         wanted.dedup();
         let fitted = all.fitted(&wanted, own.as_ref());
         Self {
-            map: combined(&fitted, &chosen, training.lookback, spec.horizon),
+            map: reined(
+                combined(&fitted, &chosen, training.lookback, spec.horizon),
+                training.values,
+            ),
             half_widths,
             choice: Choice {
                 lookback: training.lookback.get(),
@@ -605,7 +610,7 @@ fn combined(candidates: &[Candidate], bands: &[Band], lookback: NonZeroUsize, ho
 }
 
 /// Half widths of the intervals from the errors of a map on the validation stretch.
-fn widths(training: &Training<'_>, map: &LinearMap, levels: &[Level]) -> Vec<Vec<f64>> {
+fn widths(training: &Training<'_>, map: &LinearMap, chosen: &[Band], levels: &[Level]) -> Vec<Vec<f64>> {
     let horizon = map.horizon();
     let values = training.values;
     let origins = training.validation..values.len() - horizon + 1;
@@ -617,5 +622,37 @@ fn widths(training: &Training<'_>, map: &LinearMap, levels: &[Level]) -> Vec<Vec
             *forecast = (*forecast - truth).abs();
         }
     }
-    half_widths(&residuals, levels)
+    // What the channel has ever moved in so many steps, less what the combination foresees of it, as far as the stretch
+    // is long enough to tell.
+    let spare = |step: usize| {
+        let moves = values
+            .windows(step + 2)
+            .map(|window| (window[step + 1] - window[0]).powi(2));
+        let mean_square = moves.sum::<f64>() / (values.len() - step - 1) as f64;
+        let band = chosen.iter().find(|band| band.last > step);
+        let left = band.map_or(1.0, |band| band.mse / band.random_walk_mse);
+        let left = if left < 1.0 { left } else { 1.0 };
+        let worth = origins.len() as f64 / (step + 1) as f64;
+        (mean_square * (left * worth + WORTH_OF_NOTHING) / (worth + WORTH_OF_NOTHING)).sqrt()
+    };
+    half_widths(&residuals, levels, spare)
+}
+
+/// Reins a map in that leads farther away from the newest sample than the channel has ever ranged, and as many times
+/// farther as the horizon is longer than the samples: all its steps alike, towards a random walk. Few samples can tell
+/// of a growth that they do not bear out.
+fn reined(map: LinearMap, values: &[f64]) -> LinearMap {
+    let Extent { lowest, highest, count } = Extent::of(values);
+    let bound = (highest - lowest) * (1.0 + map.horizon() as f64 / count as f64);
+    let newest = values[count - 1];
+    let farthest = map
+        .forecast(values)
+        .iter()
+        .map(|forecast| (forecast - newest).abs())
+        .fold(0.0, f64::max);
+    if farthest <= bound {
+        return map;
+    }
+    let share = vec![bound / farthest; map.horizon()];
+    LinearMap::combined(&[&map], &[share])
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
 use crate::auto_ar::FittedAr;
-use crate::dot::sum_of;
+use crate::backtest::Standard;
 use crate::estimate::Estimate;
 use crate::estimate::Extent;
 use crate::fit::{ChannelFit, FitFailure, FitSpec, Window, fitted};
@@ -105,33 +105,6 @@ pub struct ChannelMap {
     samples: usize,
 }
 
-/// How a channel's samples became standard ones: zero mean, unit variance.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Standard {
-    centre: f64,
-    scale: f64,
-}
-
-impl Standard {
-    /// `None` for samples that do not move.
-    fn of(samples: &[f64]) -> Option<Self> {
-        let count = samples.len() as f64;
-        let rough = samples.iter().sum::<f64>() / count;
-        let centre = rough + samples.iter().map(|sample| sample - rough).sum::<f64>() / count;
-        let square = sum_of(samples, samples, |sample, _| (sample - centre) * (sample - centre));
-        let scale = (square / count).sqrt();
-        (scale.is_finite() && scale > 0.0).then_some(Self { centre, scale })
-    }
-
-    fn strip(self, sample: f64) -> f64 {
-        (sample - self.centre) / self.scale
-    }
-
-    fn restore(self, value: f64) -> f64 {
-        self.centre + self.scale * value
-    }
-}
-
 impl ChannelMap {
     /// Chooses a map for a series and forecasts from its end.
     ///
@@ -204,11 +177,11 @@ impl ChannelMap {
         let lookback = self.lookback();
         // Another unit would be another power of two: only ratios to the scale count, and both are plain numbers here.
         let newest = window.filled.len().checked_sub(lookback).ok_or(FitFailure::NotFinite)?;
-        let standard = |sample: &f64| self.standard.strip(window.unit.restore(*sample));
+        let standard = |sample: &f64| self.standard.standardised(window.unit.restore(*sample));
         let samples: Vec<f64> = window.filled[newest..].iter().map(standard).collect();
         let ahead = self.apply(&samples);
         let extent = Extent::of(&window.filled);
-        let restore = |value: f64| self.standard.restore(value);
+        let restore = |value: f64| self.standard.restored(value);
         let mean: Vec<f64> = ahead.iter().map(|value| restore(*value)).collect();
         let stripped: Vec<f64> = mean.iter().map(|mean| window.unit.strip(*mean)).collect();
         if !extent.holds(&stripped) {
@@ -286,7 +259,7 @@ impl Ready {
             .map(|sample| window.unit.restore(*sample))
             .collect();
         let standard = Standard::of(&samples)?;
-        let values: Vec<f64> = samples.iter().map(|sample| standard.strip(*sample)).collect();
+        let values: Vec<f64> = samples.iter().map(|sample| standard.standardised(*sample)).collect();
         let seasons: Vec<NonZeroUsize> = natural_seasons(series.grid.frequency)
             .into_iter()
             .filter(|season| season.get() <= spec.max_lookback)

@@ -10,7 +10,7 @@ use forecastd_models::{AutoSpec, ChannelModel, Choice, Level, LinearMap, Pool, P
 
 use super::crew::in_order;
 use super::long_horizon::Example;
-use super::method::Method;
+use super::method::Tested;
 use super::prepared::{Samples, Skip, Skipped, all_missing, check_finite, fill};
 use super::progress::Progress;
 use crate::intake::panel::ListedSeries;
@@ -18,7 +18,7 @@ use crate::intake::panel::ListedSeries;
 /// What is asked for.
 #[derive(Debug)]
 pub(super) struct Competition {
-    pub(super) method: Method,
+    pub(super) method: Tested,
     pub(super) lookback: NonZeroUsize,
     /// For all series, whatever their periods.
     pub(super) season: Option<NonZeroUsize>,

@@ -9,7 +9,7 @@ use forecastd_models::backtest::{Score, Split, SplitRule, StepErrors, half_width
 use forecastd_models::{AutoSpec, ChannelModel, Choice, Level, LinearMap, Member, PoolBuilder, ReferenceFit, Training};
 
 use super::crew::in_order;
-use super::method::Method;
+use super::method::Tested;
 use super::prepared::{Samples, Skip, Skipped, all_missing};
 use super::progress::Progress;
 use crate::intake::panel::{Column, Panel};
@@ -17,7 +17,7 @@ use crate::intake::panel::{Column, Panel};
 /// What is asked for.
 #[derive(Debug)]
 pub(super) struct LongHorizon {
-    pub(super) method: Method,
+    pub(super) method: Tested,
     pub(super) rule: SplitRule,
     pub(super) split: Split,
     pub(super) lookback: NonZeroUsize,
@@ -138,7 +138,7 @@ impl LongHorizon {
     }
 
     fn reference(&self, samples: &[Samples], progress: &Progress<'_>) -> anyhow::Result<Option<ReferenceFit>> {
-        if self.method != Method::Reference || samples.is_empty() {
+        if self.method != Tested::Reference || samples.is_empty() {
             return Ok(None);
         }
         progress.doing("one regression for all channels".to_owned());

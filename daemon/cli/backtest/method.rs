@@ -3,27 +3,26 @@
 use std::fmt;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use forecastd_models::Member;
+use forecastd_models::{Member, Method};
 
 /// What is backtested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum Tested {
     /// The published procedure, one auto-regression for all channels of a panel.
     Reference,
-    /// A combination of the family.
-    Auto,
-    /// One of the family.
-    Member(Member),
+    /// What the service and `fit` have too.
+    Family(Method),
 }
 
-impl Method {
+const REFERENCE: &str = "reference";
+
+impl Tested {
     /// Takes the names, and lists them to whoever gives another.
     pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
-        let names = ["auto", "reference"].into_iter().chain(Member::ALL.map(Member::name));
-        PossibleValuesParser::new(names).map(|name| match name.as_str() {
-            "auto" => Self::Auto,
-            "reference" => Self::Reference,
-            member => Self::Member(member.parse().expect("a name from the list")),
+        let names = Method::all().map(Method::name).chain([REFERENCE]);
+        PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+            REFERENCE => Ok(Self::Reference),
+            name => name.parse().map(Self::Family),
         })
     }
 
@@ -31,18 +30,16 @@ impl Method {
     pub(super) fn members(self) -> Vec<Member> {
         match self {
             Self::Reference => Vec::new(),
-            Self::Auto => Member::AUTO.to_vec(),
-            Self::Member(member) => vec![member],
+            Self::Family(method) => method.members(),
         }
     }
 }
 
-impl fmt::Display for Method {
+impl fmt::Display for Tested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reference => f.write_str("reference"),
-            Self::Auto => f.write_str("auto"),
-            Self::Member(member) => member.fmt(f),
-        }
+        f.write_str(match self {
+            Self::Reference => REFERENCE,
+            Self::Family(method) => method.name(),
+        })
     }
 }

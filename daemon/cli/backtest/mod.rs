@@ -27,7 +27,7 @@ use forecastd_models::{Frequency, Level, Timestamp};
 
 use self::competition::{Competition, season_of};
 use self::long_horizon::LongHorizon;
-use self::method::Method;
+use self::method::Tested;
 use self::output::Told;
 use self::progress::Progress;
 use super::interruption::interruption;
@@ -49,8 +49,8 @@ pub(super) struct Backtest {
     #[arg(long, value_enum, default_value_t = Protocol::LongHorizon)]
     protocol: Protocol,
     /// What is judged.
-    #[arg(long, default_value = "auto", value_parser = Method::parser())]
-    method: Method,
+    #[arg(long, default_value = "auto", value_parser = Tested::parser())]
+    method: Tested,
     /// Steps to forecast, separated by commas [default: 96,192,336,720; for ILI 24,36,48,60].
     #[arg(long, value_name = "H", value_delimiter = ',')]
     horizons: Vec<NonZeroUsize>,
@@ -167,7 +167,7 @@ impl Backtest {
         if let Some((flag, _, why)) = given.into_iter().find(|(_, given, _)| *given) {
             bail!("{flag} is not for --protocol competition: {why}");
         }
-        if self.method == Method::Reference {
+        if self.method == Tested::Reference {
             bail!("--method reference is not for --protocol competition: it is one regression for a whole panel");
         }
         let setup = Competition {

@@ -179,7 +179,7 @@ pub fn half_widths(
             *error = (*error - truth).abs();
         }
     }
-    conformal::half_widths(&errors, levels)
+    conformal::half_widths(&errors, levels, |_| 0.0)
 }
 
 #[cfg(test)]
