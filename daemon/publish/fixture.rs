@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use forecastd_config::{AfterIngest, Columns, Dataset, History, Landing, Layout, Limits, OffGrid};
 use forecastd_models::{
-    ChannelFit, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level, Method, Timestamp,
+    Band, ChannelFit, Choice, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level,
+    Member, Method, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -104,6 +105,30 @@ pub(super) fn fit(channel: &str, base: f64, levels: &[f64]) -> ChannelFit {
         choice: None,
         forecast,
         filled: 2,
+    }
+}
+
+/// The same by a map of which three parts in four are one ridge for all channels, and one is the channel's own.
+pub(super) fn mapped(fit: ChannelFit) -> ChannelFit {
+    let band = Band {
+        first: 1,
+        last: fit.forecast.horizon(),
+        weights: vec![(Member::PooledDirect, 0.75), (Member::Direct, 0.25)],
+        mse: 0.5,
+        best: Member::PooledDirect,
+        best_mse: 0.625,
+        random_walk_mse: 1.0,
+    };
+    let choice = Choice {
+        lookback: 512,
+        windows: 100,
+        bands: vec![band],
+        order: Some(3),
+        num_diff: Some(1),
+    };
+    ChannelFit {
+        choice: Some(Arc::new(choice)),
+        ..fit
     }
 }
 

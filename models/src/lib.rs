@@ -48,7 +48,7 @@ mod unit;
 
 pub use accuracy::{MeanChange, RollingScore, StepForecast};
 pub use anomaly::AnomalyScorer;
-pub use auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
+pub use auto::{AutoSpec, Band, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
 pub use auto_ar::{Fallback, FittedAr};
 pub use channel_map::{ChannelMap, Method, SeriesPool};
 pub use fit::{ChannelFit, FitFailure, FitSpec, fit};

@@ -11,7 +11,7 @@ use forecastd_models::{ChannelFit, Fallback, FitFailure};
 use super::checker::check;
 use super::*;
 use crate::message::snapshot::DatasetView;
-use crate::publish::fixture::{Stage, dataset, fallback, fit, scored, view};
+use crate::publish::fixture::{Stage, dataset, fallback, fit, mapped, scored, view};
 
 const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];
 
@@ -43,7 +43,7 @@ fn stage() -> Stage {
         dataset("etth1"),
         vec![
             fit("OT", 21.5, &[0.8, 0.95]),
-            fit("HUFL", -1e-7, &[0.95]),
+            mapped(fit("HUFL", -1e-7, &[0.95])),
             fallback("flat", Fallback::Constant),
         ],
     );

@@ -9,7 +9,7 @@ use forecastd_models::{Fallback, FitFailure};
 
 use super::*;
 use crate::message::snapshot::ChannelView;
-use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, scored, view};
+use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, mapped, scored, view};
 
 /// An endpoint on a port of its own.
 struct Running {
@@ -160,7 +160,10 @@ fn the_page_for_people_is_the_one_that_was_reviewed() {
     let stage = Stage::new(1000);
     let mut first = view(
         dataset("etth1"),
-        vec![fit("OT", 21.5, &[0.8, 0.95]), fallback("flat", Fallback::Constant)],
+        vec![
+            mapped(fit("OT", 21.5, &[0.8, 0.95])),
+            fallback("flat", Fallback::Constant),
+        ],
     );
     let failure = Some(FitFailure::NotFinite);
     first.channels.insert(
