@@ -12,6 +12,7 @@ mod bad_files;
 mod commands;
 mod demo;
 mod forecasts;
+mod method;
 mod oracle;
 mod prometheus;
 mod reload;

@@ -108,8 +108,8 @@ pub struct ChannelMap {
 impl ChannelMap {
     /// Chooses a map for a series and forecasts from its end.
     ///
-    /// `None` where there is nothing to choose: the samples are too few to hold some back for validation, do not move,
-    /// or have no square in `f64`; a window would be longer than what is chosen for; or what was chosen runs away.
+    /// `None` where there is nothing to choose: the samples are too few to hold some back for validation, or do not move;
+    /// a window would be longer than what is chosen for; or what was chosen runs away.
     /// [`fit`](crate::fit::fit) has an answer for these.
     ///
     /// # Errors
@@ -336,4 +336,109 @@ fn single(map: &LinearMap) -> Vec<f32> {
     (0..weights.rows())
         .flat_map(|row| weights.row(row).iter().map(|weight| *weight as f32))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Frequency, Timestamp};
+
+    fn series(values: Vec<f64>) -> Series {
+        Series {
+            channel: "c".into(),
+            grid: Grid {
+                origin: Timestamp(0),
+                frequency: Frequency::fixed(3_600_000_000_000).expect("positive"),
+            },
+            first_slot: 50,
+            values,
+        }
+    }
+
+    fn spec() -> FitSpec {
+        FitSpec {
+            horizon: NonZeroUsize::new(6).expect("six"),
+            levels: [0.8, 0.95].into_iter().filter_map(Level::new).collect(),
+            max_lookback: 48,
+            gaps: GapPolicy::Interpolate,
+        }
+    }
+
+    fn wave(n: usize, size: f64, offset: f64) -> Vec<f64> {
+        let noise = |t: f64| ((t * t * 0.37).sin() + (t * 1.7).cos()) * 0.3;
+        let value = |t: f64| offset + size * ((t * 0.261_8).sin() + noise(t));
+        (0..n).map(|t| value(t as f64)).collect()
+    }
+
+    fn chosen(values: Vec<f64>, method: Method) -> Option<(ChannelFit, ChannelMap)> {
+        ChannelMap::fit(&series(values), &spec(), method, None).expect("no failure")
+    }
+
+    #[test]
+    fn neither_size_nor_offset_changes_what_is_expected() {
+        let plain = chosen(wave(400, 1.0, 0.0), Method::Auto).expect("a map").0.forecast;
+        for (size, offset) in [(1e-9, 0.0), (1e9, 0.0), (1.0, 1e6), (1e-120, 0.0), (1e120, 0.0)] {
+            let other = chosen(wave(400, size, offset), Method::Auto).expect("a map").0.forecast;
+            let pairs = plain
+                .mean
+                .iter()
+                .chain(&plain.intervals[1].upper)
+                .zip(other.mean.iter().chain(&other.intervals[1].upper));
+            for (plain, other) in pairs {
+                assert!(
+                    ((other - offset) / size - plain).abs() < 1e-5,
+                    "{size} {offset}: {plain} {other}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_kept_map_forecasts_from_newer_samples() {
+        let values = wave(410, 3.0, 20.0);
+        let (_, map) = chosen(values[..400].to_vec(), Method::Only(Member::SeasonalNaive)).expect("a map");
+        let later = map
+            .forecast(&series(values.clone()), GapPolicy::Interpolate)
+            .expect("a forecast");
+        assert_eq!((later.forecast.cutoff_slot, later.lookback()), (459, 48));
+        // A day before.
+        for (step, mean) in later.forecast.mean.iter().enumerate() {
+            assert!((mean - values[410 - 24 + step]).abs() < 1e-5, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_map_is_stale_after_a_sixteenth_of_its_samples_on_another_grid_and_for_another_question() {
+        let (_, map) = chosen(wave(400, 1.0, 0.0), Method::Auto).expect("a map");
+        let grid = series(Vec::new()).grid;
+        for (newest, stale) in [(449, false), (449 + 24, false), (449 + 25, true), (448, true)] {
+            assert_eq!(map.is_stale(grid, newest), stale, "{newest}");
+        }
+        let other = Grid {
+            origin: Timestamp(1),
+            ..grid
+        };
+        assert!(map.is_stale(other, 449));
+        assert!(map.answers(&spec(), Method::Auto) && !map.answers(&spec(), Method::Only(Member::Direct)));
+        let longer = FitSpec {
+            horizon: NonZeroUsize::new(7).expect("seven"),
+            ..spec()
+        };
+        assert!(!map.answers(&longer, Method::Auto));
+    }
+
+    #[test]
+    fn what_leaves_nothing_to_choose_is_left_to_auto_ar() {
+        for values in [vec![4.0; 300], wave(15, 1.0, 0.0)] {
+            assert!(chosen(values, Method::Auto).is_none());
+        }
+    }
+
+    #[test]
+    fn every_method_has_a_name_that_is_read_back() {
+        for method in Method::all() {
+            assert_eq!(method.name().parse(), Ok(method));
+        }
+        assert!("autoar".parse::<Method>().is_err());
+    }
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use forecastd_models::{
-    ChannelFit, ChannelName, Decline, FitFailure, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, RollingFit,
-    Series, WindowMove,
+    ChannelFit, ChannelMap, ChannelName, Decline, FitFailure, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid,
+    RollingFit, Series, WindowMove,
 };
 
 use super::*;
-use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, FitWay, FitWork, JobWindow};
+use crate::message::fit_job::{
+    ChannelJob, FitJob, FitOutcome, FitReport, FitWay, FitWork, JobWindow, PoolJob, PoolReport,
+};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::series_drop::{RawRows, SeriesDrop};
@@ -722,5 +724,99 @@ fn scores_stay_with_a_reload_unless_it_asks_for_other_steps() {
         story.tell(Event::Reconfigured(config(&["a"], more)));
         story.wait(PUBLISH_INTERVAL);
         assert_eq!(scored(&story), expected);
+    }
+}
+
+/// Channels that are chosen for: their windows have to be pooled first.
+fn chosen_for(channels: &[&str]) -> Story {
+    let mut story = Story::with(&["a"], "");
+    let text = "state_dir: ./state\ndatasets: [{ name: a, kind: series, incoming: ./in/a, series: { time: t }, \
+                forecast: { horizon: 3 } }]";
+    let config = Config::parse(text, Path::new("/")).expect("a good configuration");
+    story.tell(Event::Reconfigured(Arc::new(config)));
+    story.list("a", &["x"]);
+    story.commit("a", "x", channels, 0..100);
+    story
+}
+
+fn take_pools(story: &mut Story) -> Vec<PoolJob> {
+    let pool = |command: &Command| match command {
+        Command::Fit(FitWork::Pool(job)) => Some(job.clone()),
+        _ => None,
+    };
+    let pools = story.asked.iter().filter_map(pool).collect();
+    story
+        .asked
+        .retain(|command| !matches!(command, Command::Fit(FitWork::Pool(_))));
+    pools
+}
+
+fn pooled(job: &PoolJob) -> Event {
+    Event::Pooled(PoolReport {
+        dataset: Arc::clone(&job.dataset),
+        epoch: job.epoch,
+        spec: Arc::clone(&job.spec),
+        method: job.method,
+        pool: Arc::default(),
+        elapsed: Duration::ZERO,
+    })
+}
+
+#[test]
+fn channels_are_pooled_before_the_first_of_them_is_fitted() {
+    let mut story = chosen_for(&["p", "q"]);
+    let pools = take_pools(&mut story);
+    assert_eq!((pools.len(), pools[0].series.len()), (1, 2));
+    assert!(
+        story.take_jobs().is_empty(),
+        "fits wait for what the channels have in common"
+    );
+    story.tell(pooled(&pools[0]));
+    let jobs = story.take_jobs();
+    assert_eq!(jobs.iter().map(|job| job.channels.len()).sum::<usize>(), 2);
+    assert!(jobs.iter().all(|job| job.pool.is_some()));
+    assert!(take_pools(&mut story).is_empty(), "once");
+}
+
+#[test]
+fn one_channel_has_nothing_in_common_and_does_not_wait() {
+    let mut story = chosen_for(&["p"]);
+    assert!(take_pools(&mut story).is_empty());
+    assert_eq!(story.take_jobs().len(), 1);
+}
+
+#[test]
+fn a_map_serves_until_a_sixteenth_of_its_samples_was_added() {
+    let mut story = chosen_for(&["p"]);
+    let mut job = story.take_jobs().remove(0);
+    let values = (0..100).map(|t| f64::from(t * 7919 % 101) + (f64::from(t) * 0.5).sin());
+    let series = Series {
+        values: values.collect(),
+        ..whole(&job.channels[0]).clone()
+    };
+    let chosen = ChannelMap::fit(&series, &job.spec, job.method, None).expect("no failure");
+    let map = Arc::new(chosen.expect("a map").1);
+    for (slots, kept) in [(100..103, true), (103..105, true), (105..106, false)] {
+        let outcome = FitOutcome {
+            channel: "p".into(),
+            version: job.channels[0].version,
+            result: Ok(Arc::new(fit_of(&"p".into(), 1.0))),
+            way: FitWay::Applied,
+            rolling: None,
+            map: Some(Arc::clone(&map)),
+        };
+        story.tell(Event::Fitted(FitReport {
+            dataset: "a".into(),
+            epoch: job.epoch,
+            outcomes: vec![outcome],
+            declined: vec![],
+            elapsed: Duration::ZERO,
+        }));
+        let name = format!("y{}", slots.start);
+        story.list("a", &[&name]);
+        story.commit("a", &name, &["p"], slots.clone());
+        job = story.take_jobs().remove(0);
+        let is_mapped = matches!(job.channels[0].window, JobWindow::Mapped(..));
+        assert_eq!(is_mapped, kept, "{slots:?}");
     }
 }
