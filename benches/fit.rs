@@ -89,7 +89,7 @@ fn main() {
 
 /// Fits all series; says how many seconds of CPU and how many resident bytes that took.
 fn fit(input: &Path, output: &Path) -> (f64, f64) {
-    let options = "--time time --channel channel --value value --max-order 128 --levels 0.8,0.95";
+    let options = "--time time --channel channel --value value --max-order 128 --levels 0.8,0.95 --method auto_ar";
     #[expect(clippy::zombie_processes, reason = "`wait4` below waits for it")]
     let child = Command::new(env!("CARGO_BIN_EXE_forecastd"))
         .arg("fit")
