@@ -38,7 +38,7 @@ def run_all(forecastd, data, folder):
                "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)}
     for name in LONG + SEEN:
         for method in ("reference", "auto", "auto_ar"):
-            # The channel's own order hardly depends on the horizon: one tells it.
+            # The order is chosen one step ahead, before there is a horizon: one tells it.
             one = ["--horizons", "24" if name == "ILI" else "96"] if method == "auto_ar" else []
             run(forecastd, data, folder, name, method, ["--time", "date", *one])
     for name in COMPETITIONS:
@@ -113,7 +113,7 @@ def orders(told):
     return [choice["order"] for choice in choices if choice and choice["order"] is not None]
 
 
-def below_all(pairs):
+def below(pairs):
     return sum(ours < theirs for ours, theirs in pairs)
 
 
@@ -171,7 +171,7 @@ ASKED = {"ETTh1": 0.390, "ETTh2": 0.331, "ETTm1": 0.350, "ETTm2": 0.249, "weathe
 def asked(auto, reference, competition, coverage):
     """What was asked, what came of it, and whether it was met."""
     pairs = [(auto[name][str(h)]["mse"], reference[name][str(h)]["mse"]) for name in LONG for h in horizons(auto[name])]
-    count = below_all(pairs)
+    count = below(pairs)
     yield f"MSE below the reference in all {len(pairs)} cells", f"{count} of {len(pairs)}", count == len(pairs)
     for name, limit in ASKED.items():
         mse = average(auto[name], "mse")
@@ -237,7 +237,7 @@ channels. Seconds are one run's, reading included, beside whatever else the mach
 
 {table(long_head, [row for name in LONG for row in long_horizon_rows(name, reference[name], auto[name])])}
 
-By MAE `auto` is below the reference in {below_all(maes)} of {len(maes)}. Means over the four horizons, and the seconds of
+By MAE `auto` is below the reference in {below(maes)} of {len(maes)}. Means over the four horizons, and the seconds of
 all four together:
 
 {table(mean_head, [mean_row(name, reference[name], auto[name]) for name in LONG])}
