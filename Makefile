@@ -11,7 +11,7 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers exactness torture deny install clean
+.PHONY: help libtorch build test demo bench bench-peers results exactness torture deny install clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ bench: .venv/ready ## Measure the methods, the exposition, the daemon, and ourse
 bench-peers: .venv/ready ## Measure ourselves beside other people's software only
 	cargo bench --locked --bench peers
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
+
+results: ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
+	@test -n "$(FORECASTD_DATA)" || { echo "FORECASTD_DATA does not name the folder of public data sets" >&2; exit 1; }
+	cargo build --release --locked --bin forecastd
+	@mkdir -p $(TARGET)/bench
+	@test -e $(TARGET)/bench/competition.json || { $(MAKE) .venv/ready && \
+		.venv/bin/python benches/competition.py "$(FORECASTD_DATA)" $(TARGET)/bench/competition.json; }
+	@python3 benches/results.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench
 
 exactness: .venv/ready ## Hold the search for the order against statsmodels on a thousand channels nobody has seen
 	@mkdir -p $(TARGET)
