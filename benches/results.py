@@ -210,10 +210,12 @@ def section(folder):
     return f"""\
 ## {machine['date']}, accuracy on public data (`FORECASTD_DATA=… make results`)
 
-Commit {machine['commit']}; {machine['processor']}, {machine['cores']} cores, shared, load {machine['load_before']} before and \
-{machine['load_after']} after; release build; {machine['minutes']} min. "Reference" is `--method reference`, the published
-Auto-AR procedure, run again here; "auto" is the default. Errors are standardised, and means over windows, steps and
-channels. Seconds are one run's, reading included, beside whatever else the machine did.
+Commit {machine['commit']}; {machine['processor']}, {machine['cores']} cores, shared, load \
+{machine['load_before']} before and {machine['load_after']} after; release build; {machine['minutes']} min.
+
+"Reference" is `--method reference`, the published Auto-AR procedure, run again here; "auto" is the default. Errors are
+standardised, and means over windows, steps and channels. Seconds are one run's, reading included, beside whatever else
+the machine did.
 
 ### What is held out, and what is not
 
@@ -246,6 +248,8 @@ Not held out (see above), and in none of the counts:
 
 {table(mean_head, [mean_row(name, reference[name], auto[name]) for name in SEEN])}
 
+{worse_than_naive(reference, auto)}
+
 ### The 95 % interval
 
 Means over the four horizons. Widths are in standard deviations of the training part. ILI has no step 96; over all
@@ -269,13 +273,22 @@ Beside StatsForecast's AutoARIMA and AutoETS on the same series (`benches/compet
 
 ### Lookbacks
 
-The paper's point is that linear models lose by short lookbacks. Orders of each channel's own auto-regression, by BIC
-(`--method auto_ar`), beside the {USUAL} lags at most that order searches look at by default:
+Orders of each channel's own auto-regression, by BIC
+(`--method auto_ar`), beside the {USUAL} lags at most that order searches look at by default. The
+median is above {USUAL} on {sum(median(of) > USUAL for of in shares.values())} of {len(shares)} data sets. Series too short for a fit are not counted.
 
 ![Orders chosen by BIC, one histogram a data set](lookbacks.svg)
 
 {table(["data", "channels", "median order", f"above {USUAL}"], [[name, len(of), f"{median(of):g}", percent(mean(order > USUAL for order in of))] for name, of in shares.items()])}
 """
+
+
+def worse_than_naive(reference, auto):
+    cells = [f"{name} at {h}" for name in LONG for h in horizons(auto[name])
+             if reference[name][str(h)]["mse"] > auto[name][str(h)]["random_walk"]["mse"]]
+    if not cells:
+        return "The reference is better than a random walk everywhere."
+    return f"The reference is worse than a random walk on {', '.join(cells)}: to be below it there says little."
 
 
 def failures(peers):
