@@ -155,7 +155,7 @@ def competition_rows(name, auto, theirs):
     for period, ours in groups:
         peers = {}
         if theirs:
-            peers = theirs["all"] if period == "overall" or len(groups) == 1 else theirs["periods"].get(period, {})
+            peers = theirs["periods"].get(period, {})
         figure = lambda peer, key, digits: f"{peers[peer][key]:.{digits}f}" if peer in peers else "not run"
         owa = "-" if ours["owa"] is None else f"{ours['owa']:.3f}"
         fallback = ours["fallback"]["random_walk"]
@@ -293,8 +293,9 @@ def worse_than_naive(reference, auto):
 
 def failures(peers):
     missing = [name for name in COMPETITIONS if name not in peers]
-    failed = [f"{method} on {peers[name]['all'][method]['failed']} of {name}" for name in COMPETITIONS if name in peers
-              for method in ("AutoARIMA", "AutoETS") if peers[name]["all"][method]["failed"]]
+    failed = [f"{method} on {scores[method]['failed']} {period} series of {name}" for name in COMPETITIONS if name in peers
+              for period, scores in peers[name]["periods"].items()
+              for method in ("AutoARIMA", "AutoETS") if scores[method]["failed"]]
     lines = [f"Not run yet, so nothing is said of how we compare: {', '.join(missing)}."] if missing else []
     if failed:
         lines.append(f"Where they broke the last value stands in: {'; '.join(failed)}.")

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 /// Strength of the pull, in units of the best member's mean squared error. Chosen, with the weights that it pulls
-/// towards, inside the training parts of public data sets: no test part was looked at.
+/// towards, inside the training parts of public data sets, and on whole other ones.
 const PULL: f64 = 2.0;
 
 /// Steps after which weights may change: near and far steps have different best members.
