@@ -164,17 +164,18 @@ impl DatasetState {
 
     /// Channels ready for a fit.
     pub fn ready(&self, now: Timestamp) -> usize {
-        let awaits_pool = self.config.method.needs_pool() && self.pool.is_awaited(self.channels.len());
-        if self.recovery == Recovery::Done && !awaits_pool {
-            self.due.ready(now)
-        } else {
-            0
-        }
+        if self.may_fit() { self.due.ready(now) } else { 0 }
     }
 
     /// When a channel that rests becomes ready.
     pub fn next_ready(&self) -> Option<Timestamp> {
-        self.due.next_ready()
+        self.due.next_ready().filter(|_| self.may_fit())
+    }
+
+    /// Whether all rows are back, and what the channels have in common is known if that is asked for.
+    fn may_fit(&self) -> bool {
+        let awaits_pool = self.config.method.needs_pool() && self.pool.is_awaited(self.channels.len());
+        self.recovery == Recovery::Done && !awaits_pool
     }
 
     /// Channels to pool, if it is time.
@@ -265,7 +266,8 @@ impl DatasetState {
             };
             channel.in_flight = false;
             channel.last_fit = Some(now);
-            channel.keep(rolling);
+            // Statistics of Auto-AR would keep a channel from being chosen for, once that is possible.
+            channel.keep(rolling.filter(|_| !self.config.method.is_mapped()));
             channel.map = map;
             if channel.version > version {
                 self.due.add(&name, channel.ready_at(&self.config), now);
@@ -377,8 +379,14 @@ impl Channel {
 
     /// How the window moved since the last fit if that suffices, or all of it. The next fit may roll on from here.
     fn take_window(&mut self, name: &ChannelName, config: &Dataset) -> Option<JobWindow> {
-        if let Some(map) = self.map.take().filter(|map| self.is_served_by(map, config)) {
-            return self.history.series(name).map(|series| JobWindow::Mapped(map, series));
+        if let Some(map) = self.map.take().filter(|map| map.answers(&config.fit, config.method)) {
+            let series = self.history.series(name)?;
+            let is_stale = map.is_stale(&series);
+            return Some(if is_stale {
+                JobWindow::Whole(series)
+            } else {
+                JobWindow::Mapped(map, series)
+            });
         }
         let rolled = self.rolling.take().and_then(|rolling| {
             let moves = self.history.moves(name, rolling.reach())?;
@@ -387,11 +395,6 @@ impl Channel {
         let window = rolled.or_else(|| self.history.series(name).map(JobWindow::Whole))?;
         self.history.record_moves();
         Some(window)
-    }
-
-    fn is_served_by(&self, map: &ChannelMap, config: &Dataset) -> bool {
-        let newest = self.history.newest_slot();
-        map.answers(&config.fit, config.method) && newest.is_some_and(|(grid, newest)| !map.is_stale(grid, newest))
     }
 
     /// Takes statistics over. Without them, what leaves the window is of no interest.

@@ -169,14 +169,6 @@ impl ChannelHistory {
         }
     }
 
-    /// The grid and the slot of the newest sample, once the grid is known for good.
-    pub fn newest_slot(&self) -> Option<(Grid, Slot)> {
-        match &self.stage {
-            Stage::Young(_) => None,
-            Stage::Settled(window) => Some((window.grid, window.last_slot())),
-        }
-    }
-
     /// The step of its grid, once that is known for good.
     pub fn frequency(&self) -> Option<Frequency> {
         match &self.stage {

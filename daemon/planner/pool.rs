@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forecastd_models::Pool;
 
-/// Channels in a pool at most, taken evenly by name: a map of many is told well enough by some, and their windows are
+/// Channels in a pool at most: a map of many is told well enough by some, and their windows are
 /// copied.
 pub const POOL_CHANNELS: usize = 64;
 

@@ -9,6 +9,8 @@ use forecastd_models::{
     WindowMove,
 };
 
+use tracing::warn;
+
 use super::fit_on_device::FitDevice;
 use super::worker::panic_message;
 use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, FitWay, JobWindow, PoolJob, PoolReport};
@@ -127,6 +129,12 @@ pub fn map_channel(series: &Series, spec: &FitSpec, method: Method, pool: Option
         return None;
     }
     let chosen = contained(|| ChannelMap::fit(series, spec, method, pool)).and_then(|chosen| chosen);
+    if let Err(FitFailure::Panicked { message }) = &chosen {
+        warn!(
+            channel = &*series.channel,
+            message, "choosing a method panicked; Auto-AR serves instead"
+        );
+    }
     chosen.ok().flatten().map(|(fit, map)| (fit, Arc::new(map)))
 }
 

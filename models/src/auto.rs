@@ -3,7 +3,8 @@
 //! A map for all channels wins where channels are alike, one for each where they are not, a random walk where nothing
 //! can be foreseen; which it is shows on a stretch that precedes the cutoff. Every member is fitted on what comes before
 //! that stretch, weights are told from its errors on it (`selection`), and the members are fitted again on everything.
-//! Nothing after the cutoff has a part in it.
+//! Nothing after the cutoff has a part in it. Channels of a pool are each cut at their own stretch: where these lie at
+//! different times, a common map has seen the time of another's.
 //!
 //! All of it follows from second moments of windows (`moments`) but the intervals, for which the residuals themselves
 //! are needed.
@@ -41,7 +42,7 @@ const SHORTEST_LOOKBACK: usize = 2;
 /// The moments of windows grow with the square of their length: 26 MB each for this one.
 const LONGEST_WINDOW: usize = 2_560;
 /// A validation stretch is this share of the samples, if nobody says where it begins.
-const VALIDATION_SHARE: usize = 5;
+pub(crate) const VALIDATION_SHARE: usize = 5;
 
 /// A method of the family: each is fitted to samples and becomes a [`LinearMap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -174,13 +175,14 @@ impl<'a> Training<'a> {
     pub fn new(values: &'a [f64], validation: usize, spec: &AutoSpec) -> Option<Self> {
         let horizon = spec.horizon.get();
         let windows = (validation + 1).checked_sub(horizon)?;
-        if values.len() < validation + horizon || spec.lookback.get() + horizon > LONGEST_WINDOW {
+        let asked = spec.lookback.get().min(LONGEST_WINDOW.checked_sub(horizon)?);
+        if values.len() < validation + horizon {
             return None;
         }
         let season = spec.season.map(NonZeroUsize::get);
-        let season = season.filter(|season| *season < windows && *season <= spec.lookback.get());
+        let season = season.filter(|season| *season < windows && *season <= asked);
         // At least half as many windows as weights: the penalty does the rest.
-        let told = lookback_for(windows * 2 / 3, spec.lookback.get()).max(season.unwrap_or(0));
+        let told = lookback_for(windows * 2 / 3, asked).max(season.unwrap_or(0));
         let lookback = NonZeroUsize::new(told).filter(|lookback| lookback.get() >= SHORTEST_LOOKBACK)?;
         (validation >= lookback.get() + horizon).then_some(Self {
             values,
@@ -717,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_after_the_cutoff_is_seen_and_the_same_samples_give_the_same_bits() {
+    fn the_same_samples_give_the_same_bits() {
         let values = wave(900, 1);
         let spec = spec(&Member::AUTO);
         assert_eq!(fitted(&values[..600], None, &spec), fitted(&values[..600], None, &spec));
@@ -828,12 +830,12 @@ mod tests {
             );
         }
         let far = AutoSpec {
-            horizon: size(2_529),
+            horizon: size(2_559),
             ..spec
         };
         assert!(
             Training::with_last_fifth(&wave(20_000, 1), &far).is_none(),
-            "a window of 2,561"
+            "no window of 2,560 has two samples before"
         );
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training};
+use crate::auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training, VALIDATION_SHARE};
 use crate::auto_ar::FittedAr;
 use crate::backtest::Standard;
 use crate::estimate::Estimate;
@@ -160,12 +160,14 @@ impl ChannelMap {
         (&self.asked.0, self.asked.1) == (spec, method)
     }
 
-    /// Whether so much has been added up to this newest sample that it had better be fitted again; always on another
-    /// grid.
-    pub fn is_stale(&self, grid: Grid, newest: Slot) -> bool {
+    /// Whether so much has been added to the series, at either end, that it had better be fitted again; always on another
+    /// grid. Samples that were revised do not count.
+    pub fn is_stale(&self, series: &Series) -> bool {
+        let most = (self.samples / STALE_AFTER).max(1);
+        let newest = series.first_slot.saturating_add(series.values.len() as Slot - 1);
         let added = newest.saturating_sub(self.cutoff_slot);
-        let most = (self.samples / STALE_AFTER).max(1) as Slot;
-        grid != self.grid || !(0..most).contains(&added)
+        let at_the_end = !(0..most as Slot).contains(&added);
+        series.grid != self.grid || at_the_end || series.values.len() >= self.samples + most
     }
 
     /// Slots that a forecast looks back on.
@@ -264,11 +266,13 @@ impl Ready {
             .into_iter()
             .filter(|season| season.get() <= spec.max_lookback)
             .collect();
+        // The validation stretch has no say in what is tried on it.
+        let before = &values[..values.len() - values.len() / VALIDATION_SHARE];
         Some(Self {
             spec: AutoSpec {
                 horizon: spec.horizon,
                 lookback: NonZeroUsize::new(spec.max_lookback)?,
-                season: season_of(&values, &seasons),
+                season: season_of(before, &seasons),
                 members: method.members(),
                 levels: spec.levels.clone(),
             },
@@ -410,15 +414,26 @@ mod tests {
     #[test]
     fn a_map_is_stale_after_a_sixteenth_of_its_samples_on_another_grid_and_for_another_question() {
         let (_, map) = chosen(wave(400, 1.0, 0.0), Method::Auto).expect("a map");
-        let grid = series(Vec::new()).grid;
-        for (newest, stale) in [(449, false), (449 + 24, false), (449 + 25, true), (448, true)] {
-            assert_eq!(map.is_stale(grid, newest), stale, "{newest}");
-        }
-        let other = Grid {
-            origin: Timestamp(1),
-            ..grid
+        let of = |samples: usize, first_slot: Slot| Series {
+            first_slot,
+            ..series(wave(samples, 1.0, 0.0))
         };
-        assert!(map.is_stale(other, 449));
+        // Moved on, grown at the new end, set back, grown at the old end.
+        for (samples, first_slot, stale) in [
+            (400, 50, false),
+            (400, 50 + 24, false),
+            (400, 50 + 25, true),
+            (424, 50, false),
+            (425, 50, true),
+            (399, 50, true),
+            (424, 50 - 24, false),
+            (425, 50 - 25, true),
+        ] {
+            assert_eq!(map.is_stale(&of(samples, first_slot)), stale, "{samples} {first_slot}");
+        }
+        let mut other = of(400, 50);
+        other.grid.origin = Timestamp(1);
+        assert!(map.is_stale(&other));
         assert!(map.answers(&spec(), Method::Auto) && !map.answers(&spec(), Method::Only(Member::Direct)));
         let longer = FitSpec {
             horizon: NonZeroUsize::new(7).expect("seven"),
@@ -429,7 +444,7 @@ mod tests {
 
     #[test]
     fn what_leaves_nothing_to_choose_is_left_to_auto_ar() {
-        for values in [vec![4.0; 300], wave(15, 1.0, 0.0)] {
+        for values in [vec![4.0; 300], wave(12, 1.0, 0.0)] {
             assert!(chosen(values, Method::Auto).is_none());
         }
     }

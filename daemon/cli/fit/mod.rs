@@ -36,6 +36,7 @@ use crate::intake::parts::{PartError, Parts, Survey};
 use crate::intake::shard::Shard;
 use crate::message::account::RowAccount;
 use crate::planner::history::HistoryRules;
+use crate::planner::pool::POOL_CHANNELS;
 use crate::publish::forecast_writer::ForecastFile;
 use crate::work::fit::{fit_channel, map_channel, pool_of};
 
@@ -60,11 +61,11 @@ pub(super) struct Fit {
     #[arg(long, value_name = "H", value_parser = horizon)]
     horizon: NonZeroUsize,
     /// How channels are forecast: auto, a combination chosen by validation, or one member of the family. auto_ar alone
-    /// is the fastest by far.
+    /// is the fastest by far, and serves a channel that has too few samples for another.
     #[arg(long, value_name = "METHOD", default_value_t = Method::Auto, value_parser = method())]
     method: Method,
     /// Samples a forecast may look back on, differences included.
-    #[arg(long, value_name = "P", default_value_t = 512)]
+    #[arg(long, value_name = "P", default_value_t = 512, value_parser = max_order)]
     max_order: usize,
     /// Levels of the intervals, separated by commas.
     #[arg(long, value_name = "LEVEL", value_delimiter = ',', default_values_t = [0.8, 0.95])]
@@ -79,7 +80,8 @@ pub(super) struct Fit {
     #[arg(long, value_enum, default_value_t = Gaps::Interpolate)]
     gaps: Gaps,
     /// Fit only shard i of n, from 1/n to n/n: those channels whose name has a BLAKE3 hash that begins with eight bytes
-    /// which, as a little-endian number modulo n, are i-1. All shards together are the whole.
+    /// which, as a little-endian number modulo n, are i-1. All shards together have every channel once; what --method auto
+    /// finds common to channels, it finds in each shard by itself.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Rows that may be held at a time, in bytes. Channels that stand one after the other in the files need little;
@@ -98,8 +100,11 @@ pub(super) struct Fit {
     json: bool,
 }
 
-/// Channels whose common part is told from, at most.
-const POOL_CHANNELS: usize = 64;
+fn max_order(text: &str) -> Result<usize, &'static str> {
+    const LONGEST: usize = 4_096;
+    let order = text.parse().ok().filter(|order| *order <= LONGEST);
+    order.ok_or("a whole number up to 4096")
+}
 
 fn horizon(text: &str) -> Result<NonZeroUsize, &'static str> {
     const LONGEST: usize = 100_000;
@@ -193,7 +198,9 @@ impl Fit {
         let mut gatherer = Gatherer::new(some, self.rules(), |job| pooled.extend(job.series));
         for pass in passes(some, self.memory) {
             parts.read(survey, pass.clone(), &mut gatherer, &mut |_| progress.rows(0))?;
-            gatherer.finish(&pass);
+            if !gatherer.finish(&pass) {
+                bail!("{}: changed while it was read", listed(&parts.paths));
+            }
         }
         Ok(Some(pool_of(&pooled, spec, self.method)))
     }
