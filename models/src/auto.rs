@@ -17,7 +17,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::cholesky::Cholesky;
-use crate::conformal::half_widths;
+use crate::conformal::{half_widths, magnitudes};
 use crate::direct::{Shape, direct};
 use crate::dot::dot;
 use crate::estimate::{Estimate, Extent};
@@ -33,8 +33,6 @@ use crate::stationary::{Stationary, differences};
 const PENALTY: f64 = 0.3;
 /// That of a pool, which has more windows to tell from.
 const POOL_PENALTY: f64 = 0.1;
-/// Windows whose residuals tell the intervals, at most: neighbours tell nearly the same.
-const RESIDUAL_WINDOWS: usize = 2_048;
 /// Independent errors that it takes to believe half of what a stretch says about how much can be foreseen.
 const WORTH_OF_NOTHING: f64 = 4.0;
 /// The lookback of a channel is a power of two below the one that is asked for, so that channels share pools.
@@ -616,14 +614,9 @@ fn widths(training: &Training<'_>, map: &LinearMap, chosen: &[Band], levels: &[L
     let horizon = map.horizon();
     let values = training.values;
     let origins = training.validation..values.len() - horizon + 1;
-    let stride = NonZeroUsize::new(origins.len().div_ceil(RESIDUAL_WINDOWS)).unwrap_or(NonZeroUsize::MIN);
-    let mut residuals = map.forecasts(values, origins.clone(), stride);
-    for row in 0..residuals.rows() {
-        let truth = &values[origins.start + row * stride.get()..];
-        for (forecast, truth) in residuals.row_mut(row).iter_mut().zip(truth) {
-            *forecast = (*forecast - truth).abs();
-        }
-    }
+    let residuals = magnitudes(values, origins.clone(), |origins, stride| {
+        map.forecasts(values, origins, stride)
+    });
     // What the channel has ever moved in so many steps, less what the combination foresees of it, as far as the stretch
     // is long enough to tell.
     let spare = |step: usize| {

@@ -1,8 +1,36 @@
 //! Intervals from errors that were seen, whatever their distribution.
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
 use crate::dense::Matrix;
 use crate::forecast::Level;
 use crate::normal::normal_half_width;
+
+/// Origins whose errors are looked at, at most: neighbours tell nearly the same.
+const ORIGINS: usize = 2_048;
+
+/// The magnitudes of the errors of forecasts from these origins, one row an origin. `forecasts` is asked for every so
+/// manieth origin.
+///
+/// # Panics
+///
+/// If there is no origin, or one has not all its targets.
+pub(crate) fn magnitudes(
+    samples: &[f64],
+    origins: Range<usize>,
+    forecasts: impl Fn(Range<usize>, NonZeroUsize) -> Matrix,
+) -> Matrix {
+    let stride = NonZeroUsize::new(origins.len().div_ceil(ORIGINS)).expect("there is an origin");
+    let mut errors = forecasts(origins.clone(), stride);
+    for row in 0..errors.rows() {
+        let truth = &samples[origins.start + row * stride.get()..];
+        for (error, truth) in errors.row_mut(row).iter_mut().zip(truth) {
+            *error = (*error - truth).abs();
+        }
+    }
+    errors
+}
 
 /// Half the width of the interval at each level and step, from the magnitudes of errors: one row a forecast, from one
 /// origin after the other, one column a step.

@@ -12,9 +12,6 @@ use crate::forecast::Level;
 /// Windows whose forecasts are held at a time.
 const BLOCK: usize = 512;
 
-/// Windows that tell the width of an interval, at most: neighbours tell nearly the same.
-const WIDTH_WINDOWS: usize = 2_048;
-
 /// Means over windows, and over channels once several are added up: each has the weight of one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepErrors {
@@ -171,14 +168,7 @@ pub fn half_widths(
     levels: &[Level],
     forecasts: impl Fn(Range<usize>, NonZeroUsize) -> Matrix,
 ) -> Vec<Vec<f64>> {
-    let stride = NonZeroUsize::new(origins.len().div_ceil(WIDTH_WINDOWS)).expect("there is an origin");
-    let mut errors = forecasts(origins.clone(), stride);
-    for row in 0..errors.rows() {
-        let truth = &samples[origins.start + row * stride.get()..];
-        for (error, truth) in errors.row_mut(row).iter_mut().zip(truth) {
-            *error = (*error - truth).abs();
-        }
-    }
+    let errors = conformal::magnitudes(samples, origins, forecasts);
     conformal::half_widths(&errors, levels, |_| 0.0)
 }
 
