@@ -12,6 +12,7 @@ pub mod backtest;
 pub mod channel_map;
 pub mod cholesky;
 mod conformal;
+pub mod dasha;
 pub mod dense;
 pub mod device_fit;
 pub mod direct;

@@ -1,0 +1,18 @@
+//! DASHA, as data and as rules: which kernels a network may have, which it got, how trials are cut short, what a
+//! prediction is worth. Networks themselves are built by the libtorch child, from nothing but these types.
+//!
+//! The method is that of *Specialized Foundation Models Struggle to Beat Supervised Baselines* (arXiv 2411.02796):
+//! DASH (arXiv 2204.07554) finds kernel sizes and dilations of a backbone by one weight-sharing search, ASHA
+//! (arXiv 1810.05934) the hyper-parameters, and the network is trained again with both.
+
+pub mod architecture;
+pub mod event;
+pub mod job;
+pub mod kernel_pattern;
+pub mod samples;
+
+pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
+pub use event::DashaEvent;
+pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};
+pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
+pub use samples::{ElementType, SampleSet, Split};

@@ -1,0 +1,138 @@
+//! How labelled samples lie on disk between the process that reads parquet and the one that trains: flat files of
+//! equal records, to be mapped, with this description beside them.
+//!
+//! | file | one record a sample |
+//! |---|---|
+//! | `samples.json` | (the [`SampleSet`]) |
+//! | `inputs.bin` | [`SampleSet::input_bytes`]: band after band, each row by row, little-endian; symbols are one byte a position, an index into the alphabet, or [`NO_SYMBOL`] |
+//! | `targets.bin` | [`SampleSet::target_bytes`]: classify one `u32`; multilabel a byte 0 or 1 for each class; segment a byte for each position, or [`NO_CLASS`]; regress an `f32` for each output |
+//! | `splits.bin` | one byte: the [`Split`] |
+
+use serde::{Deserialize, Serialize};
+
+use super::architecture::{InputShape, Task};
+
+/// A position past the end of a shorter sequence, or a letter that is not in the alphabet: zero in every band.
+pub const NO_SYMBOL: u8 = 255;
+
+/// A pixel that has no class: no part of any loss or score.
+pub const NO_CLASS: u8 = 255;
+
+/// What one element of an input is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ElementType {
+    /// A byte.
+    U8,
+    /// Two bytes, no sign.
+    U16,
+    /// Two bytes, signed.
+    I16,
+    /// Single precision.
+    F32,
+    /// A letter of this alphabet, one band each.
+    Symbol {
+        /// In the order of the bands.
+        alphabet: String,
+    },
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::U8 | Self::Symbol { .. } => 1,
+            Self::U16 | Self::I16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// Which part of the data a sample belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Split {
+    /// Weights are fitted to it.
+    Train = 0,
+    /// Everything is chosen on it.
+    Validation = 1,
+    /// It is looked at once, at the end.
+    Test = 2,
+}
+
+impl Split {
+    /// The split with this number.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Train, Self::Validation, Self::Test]
+            .into_iter()
+            .find(|split| *split as u8 == byte)
+    }
+}
+
+/// What lies in the flat files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleSet {
+    /// So many.
+    pub count: u64,
+    /// The shape of each; `bands` is the length of the alphabet where elements are symbols.
+    pub input: InputShape,
+    /// What the elements are.
+    pub element: ElementType,
+    /// What the targets are for.
+    pub task: Task,
+    /// Names of the classes, or of the numbers to regress, in the order of the outputs.
+    pub labels: Vec<String>,
+    /// Of the content that it was read from, in hexadecimal.
+    pub hash: String,
+}
+
+impl SampleSet {
+    /// Bytes of one sample's input.
+    pub fn input_bytes(&self) -> usize {
+        let bands = match self.element {
+            ElementType::Symbol { .. } => 1,
+            _ => self.input.bands as usize,
+        };
+        bands * self.input.positions() as usize * self.element.bytes()
+    }
+
+    /// Bytes of one sample's target.
+    pub fn target_bytes(&self) -> usize {
+        match self.task {
+            Task::Classify => 4,
+            Task::Multilabel => self.labels.len(),
+            Task::Segment => self.input.positions() as usize,
+            Task::Regress => 4 * self.labels.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_as_long_as_the_table_says() {
+        let mut set = SampleSet {
+            count: 1,
+            input: InputShape {
+                bands: 3,
+                size: vec![4, 5],
+            },
+            element: ElementType::U16,
+            task: Task::Segment,
+            labels: vec!["water".to_owned(), "land".to_owned()],
+            hash: String::new(),
+        };
+        assert_eq!((set.input_bytes(), set.target_bytes()), (120, 20));
+        set.element = ElementType::Symbol {
+            alphabet: "ACGTN".to_owned(),
+        };
+        set.task = Task::Regress;
+        assert_eq!((set.input_bytes(), set.target_bytes()), (20, 8));
+        assert_eq!(Split::from_byte(2), Some(Split::Test));
+        assert_eq!(Split::from_byte(3), None);
+    }
+}
