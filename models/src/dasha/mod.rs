@@ -6,13 +6,19 @@
 //! (arXiv 1810.05934) the hyper-parameters, and the network is trained again with both.
 
 pub mod architecture;
+pub mod artifact;
+pub mod augmentation;
 pub mod event;
 pub mod job;
 pub mod kernel_pattern;
+pub mod normalisation;
 pub mod samples;
 
 pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
-pub use event::DashaEvent;
+pub use artifact::{DescriptionError, ModelDescription};
+pub use augmentation::{Augmentation, AugmentationError, complement_bands};
+pub use event::{DashaEvent, PredictEvent};
 pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};
 pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
+pub use normalisation::{Normalisation, RunningMoments, Scale, Scaling};
 pub use samples::{ElementType, SampleSet, Split};
