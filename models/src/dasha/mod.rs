@@ -12,7 +12,9 @@ pub mod event;
 pub mod job;
 pub mod kernel_pattern;
 pub mod normalisation;
+pub mod random;
 pub mod samples;
+mod sip_hash;
 
 pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
 pub use artifact::{DescriptionError, ModelDescription};
@@ -21,4 +23,5 @@ pub use event::{DashaEvent, PredictEvent};
 pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};
 pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
 pub use normalisation::{Normalisation, RunningMoments, Scale, Scaling};
+pub use random::Random;
 pub use samples::{ElementType, SampleSet, Split};
