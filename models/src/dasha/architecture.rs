@@ -76,6 +76,29 @@ impl Backbone {
         }
     }
 
+    /// Channels in and out of each searched convolution, in the pattern's order.
+    fn searched_channels(&self, bands: u32) -> Vec<(u64, u64)> {
+        let widths: Vec<u64> = match self {
+            Self::WideResNet { depth, width } => {
+                let of_group = (depth.saturating_sub(4) / 3) as usize;
+                let groups = [16, 32, 64].map(|channels| channels * u64::from(*width));
+                std::iter::once(16)
+                    .chain(groups.into_iter().flat_map(|channels| vec![channels; of_group]))
+                    .collect()
+            }
+            Self::ResNet { width } => {
+                let width = u64::from(*width);
+                [width, 2 * width, 2 * width]
+                    .into_iter()
+                    .flat_map(|channels| [channels; 3])
+                    .collect()
+            }
+            Self::UNet { widths } => return unet_channels(widths, bands),
+        };
+        let from = std::iter::once(u64::from(bands)).chain(widths.iter().copied());
+        from.zip(widths.iter().copied()).collect()
+    }
+
     /// The kernels of the frame as its own paper has it: the plain baseline.
     pub fn plain_pattern(&self) -> KernelPattern {
         let sizes = match self {
@@ -102,6 +125,16 @@ impl Backbone {
             Self::UNet { widths } => format!("unet_{}", widths.first().copied().unwrap_or(0)),
         }
     }
+}
+
+/// Two convolutions a level: down from the input, and up again with what the way down had at the same level.
+fn unet_channels(widths: &[u32], bands: u32) -> Vec<(u64, u64)> {
+    let widths: Vec<u64> = widths.iter().copied().map(u64::from).collect();
+    let from = std::iter::once(u64::from(bands)).chain(widths.iter().copied());
+    let down = from.zip(&widths).flat_map(|(from, to)| [(from, *to), (*to, *to)]);
+    let finer = widths.split_last().map_or(&[][..], |(_, finer)| finer);
+    let up = finer.iter().rev().flat_map(|to| [(2 * to, *to), (*to, *to)]);
+    down.chain(up).collect()
 }
 
 /// The non-linearity after a normalisation.
@@ -188,6 +221,18 @@ pub enum ArchitectureError {
 }
 
 impl Architecture {
+    /// Weights of all searched convolutions, which are most of the network: what a reader of an untrusted file holds
+    /// against the file's length before anything is allocated.
+    pub fn searched_weights(&self) -> u128 {
+        let axes = self.input.size.len() as u32;
+        let channels = self.backbone.searched_channels(self.input.bands);
+        let kernels = self.pattern.0.iter();
+        kernels
+            .zip(channels)
+            .map(|(kernel, (from, to))| u128::from(kernel.size).pow(axes) * u128::from(from) * u128::from(to))
+            .sum()
+    }
+
     /// Whether such a network can be built: everything a reader of an untrusted file must ask first.
     ///
     /// # Errors

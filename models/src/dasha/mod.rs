@@ -14,7 +14,7 @@ pub mod kernel_pattern;
 pub mod normalisation;
 pub mod random;
 pub mod samples;
-mod sip_hash;
+pub mod sip_hash;
 
 pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
 pub use artifact::{DescriptionError, ModelDescription};

@@ -17,6 +17,7 @@ use forecastd_models::dasha::{ElementType, SampleSet, Split, Task};
 use memmap2::Mmap;
 
 pub use error::SamplesError;
+pub(crate) use loader::Scales;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
 
 use mapped::map_records;
