@@ -44,6 +44,7 @@ impl InputShape {
 /// The frame of a network, without its kernels. What each is exactly, `forecastd_torch::nets` says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub enum Backbone {
     /// A Wide ResNet for tiles (arXiv 1605.07146): `depth` is 6 n + 4, widths are 16, 32 and 64 times `width`.
     WideResNet {
@@ -85,7 +86,8 @@ impl Backbone {
         KernelPattern(sizes.into_iter().map(|size| Kernel::new(size, 1)).collect())
     }
 
-    /// Sizes must be divisible by this along every axis.
+    /// How many positions of the input become one at the coarsest level of a U-Net, along each axis. Any size goes
+    /// in: a U-Net fills it with zeros up to a multiple of this, and cuts what becomes of them off again.
     pub fn stride(&self) -> u32 {
         match self {
             Self::WideResNet { .. } => 1,

@@ -7,5 +7,6 @@ pub mod bench;
 pub mod device;
 pub mod fit;
 pub mod job;
+pub mod nets;
 pub mod serve;
 pub mod wire;
