@@ -44,10 +44,7 @@ impl InputShape {
 /// The frame of a network, without its kernels. What each is exactly, `forecastd_torch::nets` says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "WideResNet, ResNet and UNet are what everybody calls them"
-)]
+#[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub enum Backbone {
     /// A Wide ResNet for tiles (arXiv 1605.07146): `depth` is 6 n + 4, widths are 16, 32 and 64 times `width`.
     WideResNet {
@@ -81,7 +78,7 @@ impl Backbone {
     }
 
     /// Channels in and out of each searched convolution, in the pattern's order.
-    fn searched_channels(&self, bands: u32) -> Vec<(u64, u64)> {
+    fn searched_channels(&self, input: &InputShape) -> Vec<(u64, u64)> {
         let widths: Vec<u64> = match self {
             Self::WideResNet { depth, width } => {
                 let of_group = (depth.saturating_sub(4) / 3) as usize;
@@ -97,9 +94,9 @@ impl Backbone {
                     .flat_map(|channels| [channels; 3])
                     .collect()
             }
-            Self::UNet { widths } => return unet_channels(widths, bands),
+            Self::UNet { widths } => return unet_channels(widths, input),
         };
-        let from = std::iter::once(u64::from(bands)).chain(widths.iter().copied());
+        let from = std::iter::once(u64::from(input.bands)).chain(widths.iter().copied());
         from.zip(widths.iter().copied()).collect()
     }
 
@@ -112,7 +109,8 @@ impl Backbone {
         KernelPattern(sizes.into_iter().map(|size| Kernel::new(size, 1)).collect())
     }
 
-    /// Sizes must be divisible by this along every axis.
+    /// How many positions of the input become one at the coarsest level of a U-Net, along each axis. Any size goes
+    /// in: a U-Net fills it with zeros up to a multiple of this, and cuts what becomes of them off again.
     pub fn stride(&self) -> u32 {
         match self {
             Self::WideResNet { .. } => 1,
@@ -131,14 +129,26 @@ impl Backbone {
     }
 }
 
-/// Two convolutions a level: down from the input, and up again with what the way down had at the same level.
-fn unet_channels(widths: &[u32], bands: u32) -> Vec<(u64, u64)> {
+/// Two convolutions a level, as `forecastd_torch::nets` has them: sequences leave a level on the way up with the
+/// channels of the next finer one, tiles come to it by a transposed convolution with its own.
+fn unet_channels(widths: &[u32], input: &InputShape) -> Vec<(u64, u64)> {
     let widths: Vec<u64> = widths.iter().copied().map(u64::from).collect();
-    let from = std::iter::once(u64::from(bands)).chain(widths.iter().copied());
-    let down = from.zip(&widths).flat_map(|(from, to)| [(from, *to), (*to, *to)]);
-    let finer = widths.split_last().map_or(&[][..], |(_, finer)| finer);
-    let up = finer.iter().rev().flat_map(|to| [(2 * to, *to), (*to, *to)]);
-    down.chain(up).collect()
+    let mut channels = u64::from(input.bands);
+    let mut pairs = Vec::new();
+    for own in &widths {
+        pairs.extend([(channels, *own), (*own, *own)]);
+        channels = *own;
+    }
+    for level in (0..widths.len().saturating_sub(1)).rev() {
+        let own = widths[level];
+        let (raised, outputs) = match input.is_sequence() {
+            true => (channels, widths[level.saturating_sub(1)]),
+            false => (own, own),
+        };
+        pairs.extend([(own + raised, outputs), (outputs, outputs)]);
+        channels = outputs;
+    }
+    pairs
 }
 
 /// The non-linearity after a normalisation.
@@ -229,7 +239,7 @@ impl Architecture {
     /// against the file's length before anything is allocated.
     pub fn searched_weights(&self) -> u128 {
         let axes = self.input.size.len() as u32;
-        let channels = self.backbone.searched_channels(self.input.bands);
+        let channels = self.backbone.searched_channels(&self.input);
         let kernels = self.pattern.0.iter();
         kernels
             .zip(channels)

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::architecture::{Architecture, ArchitectureError, Task};
 use super::normalisation::Scaling;
-use super::samples::ElementType;
+use super::samples::{ElementType, NO_CLASS};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
@@ -53,6 +53,9 @@ pub enum DescriptionError {
     /// A mean or deviation is missing, not finite or not above zero, or there is one for classes.
     #[error("the scaling of {0} does not fit the architecture")]
     Scaling(&'static str),
+    /// A pixel's class is one byte.
+    #[error("{0} classes of pixels; at most {NO_CLASS} are taken")]
+    Classes(usize),
     /// It is no BLAKE3 in hexadecimal.
     #[error("weights_hash is not {HASH_DIGITS} hexadecimal digits")]
     Hash,
@@ -74,6 +77,9 @@ impl ModelDescription {
             true => Ok(()),
             false => Err(DescriptionError::Disagrees { what, found, expected }),
         };
+        if self.architecture.task == Task::Segment && self.labels.len() > usize::from(NO_CLASS) {
+            return Err(DescriptionError::Classes(self.labels.len()));
+        }
         agree("labels", self.labels.len(), outputs)?;
         if let ElementType::Symbol { alphabet } = &self.element {
             agree("letters of the alphabet", alphabet.chars().count(), bands)?;

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod device;
 pub mod fit;
 pub mod job;
+pub mod nets;
 pub mod parent;
 pub mod predict;
 pub mod samples;

@@ -12,14 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use forecastd_models::dasha::{
-    Architecture, ArchitectureError, Augmentation, Backbone, ModelDescription, PredictEvent, SampleSet, Task,
-};
+use forecastd_models::dasha::{Architecture, Augmentation, Backbone, ModelDescription, PredictEvent, SampleSet, Task};
 use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 
 use crate::artifact::{Artifact, replace_file};
 use crate::device::Placement;
+use crate::nets::Network;
 use crate::samples::{Loader, LoaderOptions, Samples, Scales};
 
 /// From one line of progress to the next.
@@ -31,9 +30,6 @@ const MAX_BATCH: u64 = 512;
 /// Copies of the widest layer that are alive at once: input, output, shortcut, and the workspace of a convolution.
 const COPIES: u64 = 8;
 
-/// Builds a network whose variables are those of an artifact.
-pub type Build<'a> = &'a dyn Fn(&nn::Path, &Architecture) -> Result<Box<dyn ModuleT>, ArchitectureError>;
-
 /// Writes the results beside the samples, and tells how it goes.
 ///
 /// # Errors
@@ -43,7 +39,6 @@ pub fn run(
     artifact: &Path,
     folder: &Path,
     placement: &Placement,
-    build: Build<'_>,
     tell: &mut dyn FnMut(&PredictEvent),
 ) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -53,7 +48,7 @@ pub fn run(
     check_fit(description, samples.set())?;
 
     let mut store = nn::VarStore::new(placement.device);
-    let network = build(&store.root(), &description.architecture)?;
+    let network = Network::new(&store.root(), &description.architecture, 0.0)?;
     artifact.load_into(&mut store)?;
 
     let loader = loader(&samples, description, placement)?;
@@ -71,7 +66,7 @@ pub fn run(
     };
     let answers = Answers::new(description, placement);
     replace_file(&path, |output| {
-        write_all(&loader, &samples, network.as_ref(), &answers, output, &mut progress)
+        write_all(&loader, &samples, &network, &answers, output, &mut progress)
     })
     .with_context(|| path.display().to_string())?;
     tell(&PredictEvent::Finished {
@@ -136,7 +131,7 @@ fn batch_size(architecture: &Architecture, memory: usize) -> usize {
 fn write_all(
     loader: &Loader,
     samples: &Samples,
-    network: &dyn ModuleT,
+    network: &Network,
     answers: &Answers,
     output: &mut File,
     progress: &mut Progress<'_>,
