@@ -22,6 +22,7 @@ mod protocol;
 pub mod quarantine;
 mod relocate;
 mod rows;
+pub mod samples;
 pub mod scan;
 pub mod shard;
 mod table;

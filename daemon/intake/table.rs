@@ -82,6 +82,15 @@ impl Sheet {
             .unsigned_abs()
     }
 
+    /// Bytes that the columns `roots` of a row group take before compression, as the footer has it.
+    pub(crate) fn group_bytes(&self, group: usize, roots: &[usize]) -> u64 {
+        let columns = self.metadata.parquet_schema();
+        let leaves = self.metadata.metadata().row_group(group).columns().iter().enumerate();
+        let read = leaves.filter(|(leaf, _)| roots.contains(&columns.get_column_root_idx(*leaf)));
+        read.map(|(_, chunk)| chunk.uncompressed_size().max(0).unsigned_abs())
+            .fold(0, u64::saturating_add)
+    }
+
     /// Rows of all row groups.
     pub(crate) fn rows(&self) -> u64 {
         (0..self.groups()).fold(0, |rows: u64, group| rows.saturating_add(self.group_rows(group)))
@@ -92,6 +101,17 @@ impl Sheet {
         &self,
         group: usize,
         roots: &[usize],
+        take: impl FnMut(&RecordBatch) -> Result<ControlFlow<()>, ParquetError>,
+    ) -> Result<ControlFlow<()>, Rejected> {
+        self.read_in(group, roots, PIECE, take)
+    }
+
+    /// The same, `piece` rows at a time.
+    pub(crate) fn read_in(
+        &self,
+        group: usize,
+        roots: &[usize],
+        piece: usize,
         mut take: impl FnMut(&RecordBatch) -> Result<ControlFlow<()>, ParquetError>,
     ) -> Result<ControlFlow<()>, Rejected> {
         guarded(&format!("row group {group}"), || {
@@ -100,7 +120,7 @@ impl Sheet {
                 ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.metadata.clone())
                     .with_row_groups(vec![group])
                     .with_projection(mask)
-                    .with_batch_size(PIECE)
+                    .with_batch_size(piece)
                     .build()?;
             for batch in reader {
                 if take(&batch?)?.is_break() {
