@@ -133,4 +133,4 @@ fn plain(tensor: &Tensor) -> Tensor {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
