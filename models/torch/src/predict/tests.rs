@@ -66,7 +66,7 @@ impl Case {
 
     fn scores(&self) -> Tensor {
         let bytes = fs::read(self.samples.path().join("scores.bin")).expect("it was written");
-        Tensor::from_data_size(&bytes, &[COUNT, -1], Kind::Float)
+        Tensor::from_data_size(&bytes, &[COUNT, 2], Kind::Float)
     }
 }
 
