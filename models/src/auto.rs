@@ -117,12 +117,13 @@ impl Member {
 }
 
 impl Member {
-    /// The part that it has before any error was seen, up to a common factor. Long lookbacks have been found to win;
-    /// what looks back little has to show that it does.
+    /// The part that it has before any error was seen, up to a common factor. Long lookbacks have been found to win,
+    /// and what many channels say of the way back to a level; what looks back little has to show that it does.
     fn prior(self) -> f64 {
         match self {
+            Self::PooledDirectLevel => 2.0,
             Self::Direct | Self::DirectLevel | Self::ShrunkDirect => 1.0,
-            Self::PooledDirect | Self::PooledDirectLevel | Self::PooledAutoAr => 1.0,
+            Self::PooledDirect | Self::PooledAutoAr => 1.0,
             Self::AutoAr => 0.2,
             Self::SeasonalNaive | Self::RandomWalk => 0.1,
         }

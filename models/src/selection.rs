@@ -7,8 +7,13 @@
 use std::ops::Range;
 
 /// Strength of the pull, in units of the best member's mean squared error. Chosen, with the weights that it pulls
-/// towards, inside the training parts of public data sets, and on whole other ones.
-const PULL: f64 = 2.0;
+/// towards and [`SCREENING`], inside the training parts of public data sets, and on whole other ones.
+const PULL: f64 = 8.0;
+
+/// How fast a member's prior part goes as its error grows: by `exp` of minus this, for each time the least error that it
+/// is worse. So the pull goes towards an average of those that did about equally well, and a strong one does no harm
+/// where some members are hopeless (the trimmed mean of forecast combinations, without its edge).
+const SCREENING: f64 = 3.0;
 
 /// Steps after which weights may change: near and far steps have different best members.
 const BAND_ENDS: [usize; 4] = [4, 24, 96, 336];
@@ -26,7 +31,7 @@ pub(crate) fn bands(horizon: usize) -> Vec<Range<usize>> {
 }
 
 /// Weights of members whose mean error products over a validation stretch are these (the lower triangle, by rows),
-/// pulled towards shares in proportion to `prior`. They are not negative and sum to one.
+/// pulled towards shares in proportion to `prior`, [screened](SCREENING). They are not negative and sum to one.
 ///
 /// A member with an error that is not finite gets nothing. If none has one, or one of them is never wrong, the first
 /// of the best gets all.
@@ -47,8 +52,9 @@ pub(crate) fn weights(products: &[Vec<f64>], prior: &[f64]) -> Vec<f64> {
         weights[best] = 1.0;
         return weights;
     }
-    let total: f64 = finite.iter().map(|member| prior[*member]).sum();
-    let pull: Vec<f64> = finite.iter().map(|member| PULL * prior[*member] / total).collect();
+    let screened = |member: &usize| prior[*member] * (-SCREENING * (error(member) / least - 1.0)).exp();
+    let total: f64 = finite.iter().map(screened).sum();
+    let pull: Vec<f64> = finite.iter().map(|member| PULL * screened(member) / total).collect();
     let entry = |a: usize, b: usize| products[a.max(b)][a.min(b)] / least;
     let quadratic: Vec<Vec<f64>> = finite
         .iter()
@@ -161,7 +167,14 @@ mod tests {
 
     #[test]
     fn members_that_err_to_opposite_sides_are_worth_more_together() {
-        let opposite = weights(&[vec![1.0], vec![-0.9, 2.0]], &[1.0, 1.0]);
-        assert!(opposite.iter().all(|weight| *weight > 0.3), "{opposite:?}");
+        let second = |product: f64, error: f64| weights(&[vec![1.0], vec![product, error]], &[1.0, 1.0])[1];
+        assert!(second(-0.9, 1.2) > second(0.9, 1.2) + 0.02);
+        assert!(second(-0.9, 2.0) > second(0.9, 2.0) + 0.02);
+    }
+
+    #[test]
+    fn who_did_nearly_as_well_as_the_best_has_nearly_its_part_and_who_did_badly_has_not() {
+        let parts = weights(&[vec![1.0], vec![0.9, 1.02], vec![0.9, 0.9, 3.0]], &[1.0, 1.0, 1.0]);
+        assert!(parts[1] > 0.9 * parts[0] && parts[2] < 0.02, "{parts:?}");
     }
 }
