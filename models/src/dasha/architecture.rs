@@ -44,6 +44,7 @@ impl InputShape {
 /// The frame of a network, without its kernels. What each is exactly, `forecastd_torch::nets` says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[expect(clippy::enum_variant_names, reason = "the names of the literature")]
 pub enum Backbone {
     /// A Wide ResNet for tiles (arXiv 1605.07146): `depth` is 6 n + 4, widths are 16, 32 and 64 times `width`.
     WideResNet {
