@@ -97,7 +97,7 @@ pub(super) fn chosen(
             let walk = vec![(Member::RandomWalk, 1.0)];
             return band(walk, Member::RandomWalk, random_walk_mse, random_walk_mse);
         }
-        let weights = weights(&means, &prior);
+        let weights = weights(&means, &prior, stretch.windows() as f64 / steps.end as f64);
         let terms = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
         let mse = terms.clone().map(|(a, x)| {
             let with = |(b, y): (usize, &f64)| x * y * means[a.max(b)][a.min(b)];
