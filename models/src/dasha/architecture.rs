@@ -44,7 +44,7 @@ impl InputShape {
 /// The frame of a network, without its kernels. What each is exactly, `forecastd_torch::nets` says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(clippy::enum_variant_names, reason = "the names of the literature")]
+#[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub enum Backbone {
     /// A Wide ResNet for tiles (arXiv 1605.07146): `depth` is 6 n + 4, widths are 16, 32 and 64 times `width`.
     WideResNet {
@@ -77,6 +77,29 @@ impl Backbone {
         }
     }
 
+    /// Channels in and out of each searched convolution, in the pattern's order.
+    fn searched_channels(&self, input: &InputShape) -> Vec<(u64, u64)> {
+        let widths: Vec<u64> = match self {
+            Self::WideResNet { depth, width } => {
+                let of_group = (depth.saturating_sub(4) / 3) as usize;
+                let groups = [16, 32, 64].map(|channels| channels * u64::from(*width));
+                std::iter::once(16)
+                    .chain(groups.into_iter().flat_map(|channels| vec![channels; of_group]))
+                    .collect()
+            }
+            Self::ResNet { width } => {
+                let width = u64::from(*width);
+                [width, 2 * width, 2 * width]
+                    .into_iter()
+                    .flat_map(|channels| [channels; 3])
+                    .collect()
+            }
+            Self::UNet { widths } => return unet_channels(widths, input),
+        };
+        let from = std::iter::once(u64::from(input.bands)).chain(widths.iter().copied());
+        from.zip(widths.iter().copied()).collect()
+    }
+
     /// The kernels of the frame as its own paper has it: the plain baseline.
     pub fn plain_pattern(&self) -> KernelPattern {
         let sizes = match self {
@@ -86,7 +109,8 @@ impl Backbone {
         KernelPattern(sizes.into_iter().map(|size| Kernel::new(size, 1)).collect())
     }
 
-    /// Sizes must be divisible by this along every axis.
+    /// How many positions of the input become one at the coarsest level of a U-Net, along each axis. Any size goes
+    /// in: a U-Net fills it with zeros up to a multiple of this, and cuts what becomes of them off again.
     pub fn stride(&self) -> u32 {
         match self {
             Self::WideResNet { .. } => 1,
@@ -103,6 +127,28 @@ impl Backbone {
             Self::UNet { widths } => format!("unet_{}", widths.first().copied().unwrap_or(0)),
         }
     }
+}
+
+/// Two convolutions a level, as `forecastd_torch::nets` has them: sequences leave a level on the way up with the
+/// channels of the next finer one, tiles come to it by a transposed convolution with its own.
+fn unet_channels(widths: &[u32], input: &InputShape) -> Vec<(u64, u64)> {
+    let widths: Vec<u64> = widths.iter().copied().map(u64::from).collect();
+    let mut channels = u64::from(input.bands);
+    let mut pairs = Vec::new();
+    for own in &widths {
+        pairs.extend([(channels, *own), (*own, *own)]);
+        channels = *own;
+    }
+    for level in (0..widths.len().saturating_sub(1)).rev() {
+        let own = widths[level];
+        let (raised, outputs) = match input.is_sequence() {
+            true => (channels, widths[level.saturating_sub(1)]),
+            false => (own, own),
+        };
+        pairs.extend([(own + raised, outputs), (outputs, outputs)]);
+        channels = outputs;
+    }
+    pairs
 }
 
 /// The non-linearity after a normalisation.
@@ -189,6 +235,18 @@ pub enum ArchitectureError {
 }
 
 impl Architecture {
+    /// Weights of all searched convolutions, which are most of the network: what a reader of an untrusted file holds
+    /// against the file's length before anything is allocated.
+    pub fn searched_weights(&self) -> u128 {
+        let axes = self.input.size.len() as u32;
+        let channels = self.backbone.searched_channels(&self.input);
+        let kernels = self.pattern.0.iter();
+        kernels
+            .zip(channels)
+            .map(|(kernel, (from, to))| u128::from(kernel.size).pow(axes) * u128::from(from) * u128::from(to))
+            .sum()
+    }
+
     /// Whether such a network can be built: everything a reader of an untrusted file must ask first.
     ///
     /// # Errors

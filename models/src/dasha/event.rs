@@ -80,3 +80,25 @@ pub enum DashaEvent {
         message: String,
     },
 }
+
+/// What a prediction says while it lasts: one line of JSON each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum PredictEvent {
+    /// Some samples are done.
+    Progress {
+        /// So many.
+        done: u64,
+        /// So many in all.
+        count: u64,
+    },
+    /// The file with the results is in its place.
+    Finished {
+        /// Samples.
+        count: u64,
+        /// The file's name in the run's folder.
+        file: String,
+        /// Wall time.
+        seconds: f64,
+    },
+}

@@ -6,13 +6,31 @@
 //! (arXiv 1810.05934) the hyper-parameters, and the network is trained again with both.
 
 pub mod architecture;
+pub mod artifact;
+pub mod asha;
+pub mod augmentation;
 pub mod event;
 pub mod job;
 pub mod kernel_pattern;
+pub mod metrics;
+pub mod normalisation;
+pub mod random;
 pub mod samples;
+pub mod schedule;
+pub mod sip_hash;
+pub mod split;
+pub mod trial;
 
 pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
-pub use event::DashaEvent;
+pub use artifact::{DescriptionError, ModelDescription};
+pub use augmentation::{Augmentation, AugmentationError, complement_bands};
+pub use event::{DashaEvent, PredictEvent};
 pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};
 pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
+pub use metrics::{Metric, Outcomes};
+pub use normalisation::{Normalisation, RunningMoments, Scale, Scaling};
+pub use random::Random;
 pub use samples::{ElementType, SampleSet, Split};
+pub use schedule::{Schedule, Stage};
+pub use split::{SplitError, SplitFractions};
+pub use trial::{Distribution, HyperParameters, TrialSpace, TrialSpaceError};

@@ -2,8 +2,7 @@
 //!
 //! The executable is linked against the CPU libraries alone, so that one build serves every machine. CUDA is a
 //! matter of what lies beside `libtorch_cpu.so` when it runs: with `libtorch_cuda.so` there, libtorch registers its
-//! CUDA back-end as that file is loaded. All `unsafe` of this crate is here: loading libraries and asking four plain
-//! C functions.
+//! CUDA back-end as that file is loaded. `unsafe` of this file is loading libraries and asking four plain C functions.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
 //! `forecastd-torch`: started by the daemon with a socket as its standard input; by people with `--probe`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use forecastd_models::device_fit::DeviceBatch;
-use forecastd_torch::{bench, device, serve};
+use forecastd_torch::{bench, device, parent, predict, serve};
 
 const USAGE: &str = "\
 The libtorch side of forecastd. The daemon starts it; by hand:
@@ -13,7 +14,10 @@ forecastd-torch --probe      print the device and the libtorch version as one li
 forecastd-torch --version    print the version of this executable
 forecastd-torch --threads N  the CPU threads that libtorch may use; with any of these or a daemon's socket
 forecastd-torch --bench-fit CHANNELS T P
-                             measure fits of so many channels of T samples, looking back P";
+                             measure fits of so many channels of T samples, looking back P
+forecastd-torch --predict ARTIFACT FOLDER
+                             write what a trained network says of the samples in a folder beside them;
+                             one line of JSON each second, and one at the end";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ struct Arguments {
     version: bool,
     threads: Option<i32>,
     bench: Option<DeviceBatch>,
+    /// The artifact and the folder of the samples.
+    predict: Option<(PathBuf, PathBuf)>,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,14 @@ fn run() -> anyhow::Result<()> {
     if let Some(batch) = arguments.bench {
         return bench::run(&placement, &batch);
     }
+    if let Some((artifact, folder)) = &arguments.predict {
+        parent::end_with_parent()?;
+        return predict::run(artifact, folder, &placement, &mut |event| {
+            if let Ok(line) = serde_json::to_string(event) {
+                println!("{line}");
+            }
+        });
+    }
     let socket = serve::inherited_socket().context("standard input is no socket of forecastd's; try --probe")?;
     Ok(serve::run(socket, &placement)?)
 }
@@ -73,6 +87,11 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
                     length,
                     max_lookback,
                 });
+            }
+            "--predict" => {
+                let paths = words.next().zip(words.next());
+                let (artifact, folder) = paths.context("--predict takes an artifact and the folder of the samples")?;
+                arguments.predict = Some((artifact.into(), folder.into()));
             }
             "--threads" => {
                 let count = words.next().and_then(|count| count.parse().ok());

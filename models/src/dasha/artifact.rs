@@ -1,0 +1,169 @@
+//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::architecture::{Architecture, ArchitectureError, Task};
+use super::normalisation::Scaling;
+use super::samples::{ElementType, NO_CLASS};
+
+/// The format that is written, and the only one that is read.
+pub const FORMAT: u32 = 1;
+
+/// Digits of a BLAKE3 hash in hexadecimal.
+const HASH_DIGITS: usize = 64;
+
+/// A trained network but for its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDescription {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The network, task and shape of its input included.
+    pub architecture: Architecture,
+    /// What elements of an input are, before scaling.
+    pub element: ElementType,
+    /// What inputs and targets went through.
+    pub scaling: Scaling,
+    /// Names of the outputs.
+    pub labels: Vec<String>,
+    /// BLAKE3 of `weights.safetensors`, in hexadecimal.
+    pub weights_hash: String,
+}
+
+/// Why a description is of no use.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum DescriptionError {
+    /// Another version wrote it.
+    #[error("format {0}; this version reads {FORMAT}")]
+    Format(u32),
+    /// There is no such network.
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureError),
+    /// Parts that must agree do not.
+    #[error("{what}: {found}, where the architecture has {expected}")]
+    Disagrees {
+        /// What was counted.
+        what: &'static str,
+        /// So many.
+        found: usize,
+        /// What the architecture says.
+        expected: u32,
+    },
+    /// A mean or deviation is missing, not finite or not above zero, or there is one for classes.
+    #[error("the scaling of {0} does not fit the architecture")]
+    Scaling(&'static str),
+    /// A pixel's class is one byte.
+    #[error("{0} classes of pixels; at most {NO_CLASS} are taken")]
+    Classes(usize),
+    /// It is no BLAKE3 in hexadecimal.
+    #[error("weights_hash is not {HASH_DIGITS} hexadecimal digits")]
+    Hash,
+}
+
+impl ModelDescription {
+    /// Whether its parts fit one another: everything a reader of an untrusted file must ask before it builds.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), DescriptionError> {
+        if self.format != FORMAT {
+            return Err(DescriptionError::Format(self.format));
+        }
+        self.architecture.check()?;
+        let (bands, outputs) = (self.architecture.input.bands, self.architecture.outputs);
+        let agree = |what, found: usize, expected: u32| match found == expected as usize {
+            true => Ok(()),
+            false => Err(DescriptionError::Disagrees { what, found, expected }),
+        };
+        if self.architecture.task == Task::Segment && self.labels.len() > usize::from(NO_CLASS) {
+            return Err(DescriptionError::Classes(self.labels.len()));
+        }
+        agree("labels", self.labels.len(), outputs)?;
+        if let ElementType::Symbol { alphabet } = &self.element {
+            agree("letters of the alphabet", alphabet.chars().count(), bands)?;
+        }
+        if !self.scaling.inputs.fits(bands as usize) {
+            return Err(DescriptionError::Scaling("inputs"));
+        }
+        let targets = match (&self.scaling.targets, self.architecture.task) {
+            (Some(targets), Task::Regress) => targets.fits(outputs as usize),
+            (None, task) => task != Task::Regress,
+            (Some(_), _) => false,
+        };
+        if !targets {
+            return Err(DescriptionError::Scaling("targets"));
+        }
+        let digits = self.weights_hash.bytes().filter(u8::is_ascii_hexdigit).count();
+        if digits != HASH_DIGITS || self.weights_hash.len() != HASH_DIGITS {
+            return Err(DescriptionError::Hash);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dasha::normalisation::Normalisation;
+    use crate::dasha::{Backbone, Extras, InputShape};
+
+    fn sound() -> ModelDescription {
+        let backbone = Backbone::ResNet { width: 8 };
+        let architecture = Architecture {
+            pattern: backbone.plain_pattern(),
+            backbone,
+            input: InputShape {
+                bands: 5,
+                size: vec![100],
+            },
+            task: Task::Classify,
+            outputs: 2,
+            extras: Extras::default(),
+        };
+        ModelDescription {
+            format: FORMAT,
+            architecture,
+            element: ElementType::Symbol {
+                alphabet: "ACGTN".to_owned(),
+            },
+            scaling: Scaling {
+                inputs: Normalisation::identity(5),
+                targets: None,
+            },
+            labels: vec!["no".to_owned(), "yes".to_owned()],
+            weights_hash: "0".repeat(64),
+        }
+    }
+
+    #[test]
+    fn a_description_survives_json() {
+        let text = serde_json::to_string(&sound()).expect("it is plain data");
+        let read: ModelDescription = serde_json::from_str(&text).expect("it was just written");
+        assert_eq!(read, sound());
+        assert_eq!(read.check(), Ok(()));
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_told() {
+        let told = |change: fn(&mut ModelDescription)| {
+            let mut changed = sound();
+            change(&mut changed);
+            changed.check().expect_err("it does not fit").to_string()
+        };
+        assert!(told(|d| d.format = 2).contains("format 2"));
+        assert!(told(|d| d.architecture.outputs = 0).contains("outputs is 0"));
+        assert!(told(|d| d.labels.truncate(1)).contains("labels: 1, where the architecture has 2"));
+        assert!(told(|d| d.scaling.inputs.0[3].deviation = 0.0).contains("scaling of inputs"));
+        assert!(told(|d| d.architecture.task = Task::Regress).contains("scaling of targets"));
+        assert!(told(|d| d.scaling.targets = Some(Normalisation::identity(2))).contains("scaling of targets"));
+        assert!(told(|d| d.weights_hash = "../../x".to_owned()).contains("hexadecimal"));
+        assert!(
+            told(|d| d.element = ElementType::Symbol {
+                alphabet: "ACGT".to_owned()
+            })
+            .contains("letters of the alphabet: 4")
+        );
+    }
+}

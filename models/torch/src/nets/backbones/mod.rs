@@ -1,0 +1,76 @@
+//! The frames: everything of a network but the kernels of its searched convolutions.
+
+use forecastd_models::dasha::{Architecture, Backbone, Extras, Task};
+use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
+
+use super::layers::{Attention, activate};
+use super::network::Searched;
+
+mod resnet;
+mod unet;
+mod wide_resnet;
+
+use resnet::ResNet;
+use unet::UNet;
+use wide_resnet::WideResNet;
+
+/// What is the same all over a network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    axes: usize,
+    bands: i64,
+    outputs: i64,
+    task: Task,
+    extras: Extras,
+    dropout: f64,
+}
+
+impl Frame {
+    pub(super) fn new(architecture: &Architecture, dropout: f64) -> Self {
+        Self {
+            axes: architecture.input.size.len(),
+            bands: i64::from(architecture.input.bands),
+            outputs: i64::from(architecture.outputs),
+            task: architecture.task,
+            extras: architecture.extras,
+            dropout,
+        }
+    }
+
+    fn activate(&self, input: &Tensor) -> Tensor {
+        activate(input, self.extras.activation)
+    }
+
+    fn drop(&self, input: Tensor, train: bool) -> Tensor {
+        if train && self.dropout > 0.0 {
+            input.dropout(self.dropout, true)
+        } else {
+            input
+        }
+    }
+
+    /// Squeeze and excitation at this place, if it is wanted.
+    fn attention(&self, path: &nn::Path, channels: i64) -> Option<Attention> {
+        let wanted = self.extras.squeeze_excitation;
+        wanted.then(|| Attention::new(&(path / "attention"), channels, self.axes))
+    }
+}
+
+/// The network of a checked architecture.
+pub(super) fn build(
+    path: &nn::Path,
+    backbone: &Backbone,
+    frame: Frame,
+    searched: &mut dyn Searched,
+) -> Box<dyn ModuleT> {
+    match backbone {
+        Backbone::WideResNet { depth, width } => Box::new(WideResNet::new(path, *depth, *width, frame, searched)),
+        Backbone::ResNet { width } => Box::new(ResNet::new(path, *width, frame, searched)),
+        Backbone::UNet { widths } => Box::new(UNet::new(path, widths, frame, searched)),
+    }
+}
+
+fn apply_attention(attention: Option<&Attention>, input: Tensor) -> Tensor {
+    attention.map_or(input.shallow_clone(), |attention| attention.forward(&input))
+}

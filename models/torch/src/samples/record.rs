@@ -1,0 +1,99 @@
+//! One record of the flat files: where it lies, what it says, whether it may say so.
+
+use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
+use forecastd_models::dasha::{ElementType, SampleSet, Task};
+
+/// The record of one sample.
+pub(super) fn of(bytes: &[u8], index: u32, length: usize) -> &[u8] {
+    let start = index as usize * length;
+    &bytes[start..start + length]
+}
+
+/// Numbers of a record, whatever their type. Letters are none.
+pub(super) fn numbers<'a>(element: &ElementType, bytes: &'a [u8]) -> Box<dyn Iterator<Item = f64> + 'a> {
+    match element {
+        ElementType::U8 | ElementType::Symbol { .. } => Box::new(bytes.iter().map(|byte| f64::from(*byte))),
+        ElementType::U16 => Box::new(pairs(bytes).map(|pair| f64::from(u16::from_le_bytes(pair)))),
+        ElementType::I16 => Box::new(pairs(bytes).map(|pair| f64::from(i16::from_le_bytes(pair)))),
+        ElementType::F32 => Box::new(floats(bytes).map(f64::from)),
+    }
+}
+
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+    bytes.as_chunks().0.iter().copied()
+}
+
+/// The singles of a record.
+pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+}
+
+fn class_of(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// What is wrong with an input.
+pub(super) fn fault(set: &SampleSet, bytes: &[u8]) -> Option<String> {
+    match &set.element {
+        ElementType::F32 => {
+            let (place, value) = floats(bytes).enumerate().find(|(_, value)| !value.is_finite())?;
+            let positions = set.input.positions() as usize;
+            let (band, position) = (place / positions, place % positions);
+            Some(format!("band {band}, position {position}: {value}"))
+        }
+        ElementType::Symbol { alphabet } => {
+            let letters = alphabet.chars().count();
+            let strange = |symbol: u8| symbol != NO_SYMBOL && usize::from(symbol) >= letters;
+            let (position, symbol) = bytes.iter().enumerate().find(|(_, symbol)| strange(**symbol))?;
+            Some(format!(
+                "position {position}: letter {symbol} of an alphabet of {letters}"
+            ))
+        }
+        ElementType::U8 | ElementType::U16 | ElementType::I16 => None,
+    }
+}
+
+/// What is wrong with a target.
+pub(super) fn target_fault(set: &SampleSet, bytes: &[u8]) -> Option<String> {
+    if bytes.is_empty() {
+        return None; // not known
+    }
+    let classes = set.labels.len();
+    match set.task {
+        Task::Classify => {
+            let class = class_of(bytes);
+            (class as usize >= classes).then(|| format!("class {class} of {classes}"))
+        }
+        Task::Multilabel => {
+            let (label, byte) = bytes.iter().enumerate().find(|(_, byte)| **byte > 1)?;
+            Some(format!("label {label}: {byte} is neither 0 nor 1"))
+        }
+        Task::Segment => {
+            let strange = |class: u8| class != NO_CLASS && usize::from(class) >= classes;
+            let (position, class) = bytes.iter().enumerate().find(|(_, class)| strange(**class))?;
+            Some(format!("position {position}: class {class} of {classes}"))
+        }
+        Task::Regress => {
+            let (output, value) = floats(bytes).enumerate().find(|(_, value)| !value.is_finite())?;
+            Some(format!("output {output}: {value}"))
+        }
+    }
+}
+
+/// Adds what one target shows to the counts of all classes.
+pub(super) fn count_classes(task: Task, bytes: &[u8], counts: &mut [u64]) {
+    match task {
+        Task::Classify => counts[class_of(bytes) as usize] += 1,
+        Task::Multilabel => {
+            for (count, byte) in counts.iter_mut().zip(bytes) {
+                *count += u64::from(*byte);
+            }
+        }
+        Task::Segment => {
+            for class in bytes.iter().filter(|class| **class != NO_CLASS) {
+                counts[usize::from(*class)] += 1;
+            }
+        }
+        Task::Regress => {}
+    }
+}
