@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use forecastd_models::dasha::samples::NO_CLASS;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::{Augmenter, Draw, choose, with_band, without_band};
 use crate::samples::Batch;
@@ -40,20 +40,27 @@ impl Augmenter {
         }
     }
 
-    /// Where each pixel comes from, in libtorch's coordinates: -1 and 1 are the outer edges of the tile.
     fn grid(&self, tiles: &Tensor, draw: &mut Draw) -> Tensor {
-        let size = tiles.size();
-        let (height, width) = (size[2] as f64, size[3] as f64);
         let most = self.augmentation.rotation * PI / 180.0;
-        let angle = draw.uniform(-most, most);
-        let down = draw.whole(self.augmentation.shift).to_kind(Kind::Float);
-        let right = draw.whole(self.augmentation.shift).to_kind(Kind::Float);
-        let (sine, cosine) = (angle.sin(), angle.cos());
-        // Coordinates are stretched to the sides of the tile; the turn must be one of pixels.
-        let x = Tensor::stack(&[&cosine, &(&sine * (-height / width)), &(right * (-2.0 / width))], 1);
-        let y = Tensor::stack(&[&(&sine * (width / height)), &cosine, &(down * (-2.0 / height))], 1);
-        Tensor::affine_grid_generator(&Tensor::stack(&[&x, &y], 1), &size, false)
+        let angles = draw.uniform(-most, most);
+        let down = draw.whole(self.augmentation.shift);
+        let right = draw.whole(self.augmentation.shift);
+        source_grid(&tiles.size(), &angles, &down, &right)
     }
+}
+
+/// Where each pixel comes from, in libtorch's coordinates (-1 and 1 are the outer edges of the tile), if it is turned
+/// counter-clockwise and then moved by so many pixels.
+pub(super) fn source_grid(size: &[i64], angles: &Tensor, down: &Tensor, right: &Tensor) -> Tensor {
+    let (height, width) = (size[2] as f64, size[3] as f64);
+    let (sine, cosine) = (angles.sin(), angles.cos());
+    // Coordinates are stretched to the sides of the tile; the turn must be one of pixels, and so must the move.
+    let (x, y) = (right * (-2.0 / width), down * (-2.0 / height));
+    let (x_of_y, y_of_x) = (&sine * (-height / width), &sine * (width / height));
+    let x_moved = &cosine * &x + &x_of_y * &y;
+    let y_moved = &y_of_x * &x + &cosine * &y;
+    let rows = [[&cosine, &x_of_y, &x_moved], [&y_of_x, &cosine, &y_moved]].map(|row| Tensor::stack(&row, 1));
+    Tensor::affine_grid_generator(&Tensor::stack(&rows, 1), size, false)
 }
 
 /// Every other sample, in each of the tensors.
