@@ -116,6 +116,15 @@ pub fn parse_frequency(text: &str) -> Result<forecastd_models::Frequency, String
     unit::frequency(text).map_err(|complaint| complaint.at("").to_string())
 }
 
+/// A time span as the configuration has it: `90s`, `30m`, `1h 30m`.
+///
+/// # Errors
+///
+/// A sentence that quotes the text and says what to write.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    unit::duration(text).map_err(|complaint| complaint.at("").to_string())
+}
+
 /// A number of bytes as the configuration has it: `2GiB`, `500MB`, `4096`.
 ///
 /// # Errors

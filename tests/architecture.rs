@@ -205,6 +205,7 @@ fn each_foreign_library_is_named_in_its_own_room_only() {
         "daemon/intake",
         "daemon/state",
         "daemon/publish/forecast_writer",
+        "daemon/publish/prediction_file.rs",
         "daemon/cli/demo/feeder.rs",
     ];
     nobody_names(&["arrow::", "parquet::"], &["daemon", "config", "models/src"], &outside);

@@ -1,11 +1,18 @@
 //! The command line: arguments, one file a command, exit codes.
 
+mod artifact;
 mod backtest;
+mod bar;
 mod check;
+mod dasha;
 mod demo;
+mod drawing;
 mod fit;
 mod fsck;
+mod inspect;
 mod interruption;
+mod predict;
+mod reading;
 mod run;
 mod torch;
 
@@ -36,6 +43,12 @@ enum Command {
     Fit(fit::Fit),
     /// Judge a method on rows it has not seen, by the protocols of the literature.
     Backtest(backtest::Backtest),
+    /// Design, train and test a small convolutional network for the labelled tiles or sequences of a parquet file.
+    Dasha(dasha::Dasha),
+    /// Have a network that dasha made predict the tiles or sequences of a parquet file.
+    Predict(predict::Predict),
+    /// Say what a network is and how good, and check that its files are whole.
+    Inspect(inspect::Inspect),
     /// Prove that the state is whole: every row accounted for, every segment intact.
     Fsck(fsck::Fsck),
     /// Start forecastd-torch, ask for its device and version, run its smoke computation, and exit.
@@ -57,6 +70,9 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Fit(fit) => fit.execute(),
         Command::Backtest(backtest) => backtest.execute(),
+        Command::Dasha(dasha) => dasha.execute(),
+        Command::Predict(predict) => predict.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
         Command::Fsck(fsck) => fsck.execute(),
         Command::Torch(torch) => torch.execute(),
         Command::Demo(demo) => demo.execute(),

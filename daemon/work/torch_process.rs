@@ -6,6 +6,7 @@
 
 mod backoff;
 mod child;
+mod errand;
 mod executable;
 #[cfg(test)]
 mod fake;
@@ -28,6 +29,8 @@ use forecastd_models::device_fit::Nonsense;
 use forecastd_models::frame::{Frame, values_of};
 use forecastd_models::torch_job::{ReplyBody, RequestBody, smoke_residual};
 use thiserror::Error;
+
+pub use self::errand::{Errand, Heard};
 
 use self::running::Call;
 use self::supervisor::{Event, Supervisor};

@@ -1,10 +1,11 @@
 //! A bar on a terminal.
 
-use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
+
+use crate::cli::bar::{bar, style};
 
 /// Shows how far a backtest is; knows whether it must stop.
 pub(super) struct Progress<'a> {
@@ -14,14 +15,9 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(stop: &'a AtomicBool) -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::no_length()
-        } else {
-            ProgressBar::hidden()
-        };
         Self {
             stop,
-            bar: bar.with_style(style("{spinner} {human_pos} rows read")),
+            bar: bar("{spinner} {human_pos} rows read"),
         }
     }
 
@@ -56,8 +52,4 @@ impl<'a> Progress<'a> {
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("a template of our own")
 }

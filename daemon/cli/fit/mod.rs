@@ -12,7 +12,6 @@ mod passes;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -24,12 +23,13 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use forecastd_config::{Columns, Layout, OffGrid};
 use forecastd_models::{FitSpec, Frequency, GapPolicy, Level, Method, Pool, Series};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use self::crew::{Dealer, fit_all};
 use self::gatherer::Gatherer;
 use self::output::{Output, Print};
 use self::passes::passes;
+use super::bar::{bar, style};
 use super::interruption::interruption;
 use super::threads;
 use crate::intake::parts::{PartError, Parts, Survey};
@@ -361,15 +361,10 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(stop: &'a AtomicBool) -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::no_length()
-        } else {
-            ProgressBar::hidden()
-        };
         Self {
             stop,
             fitted: AtomicUsize::new(0),
-            bar: bar.with_style(style("{spinner} {human_pos} names read")),
+            bar: bar("{spinner} {human_pos} names read"),
         }
     }
 
@@ -391,8 +386,4 @@ impl<'a> Progress<'a> {
         self.bar.inc(rows);
         ControlFlow::Continue(())
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("a template of our own")
 }

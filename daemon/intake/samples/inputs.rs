@@ -179,7 +179,14 @@ impl Inputs {
 impl BytesRequest {
     /// What the first row shows the bytes to be.
     fn kind_of(&self, first: &[u8]) -> Result<Inputs, String> {
-        if self.pixel.is_none() && is_encoded(first) {
+        let is_raw = |pixel: PixelType| {
+            let elements = |shape: &InputShape| u64::from(shape.bands) * shape.positions();
+            let size = pixel.element().bytes() as u64;
+            self.shape
+                .as_ref()
+                .is_some_and(|shape| elements(shape) * size == first.len() as u64)
+        };
+        if !self.pixel.is_some_and(is_raw) && is_encoded(first) {
             return Ok(Inputs::Encoded(EncodedImages {
                 asked: self.shape.clone(),
                 found: None,

@@ -238,7 +238,7 @@ fn properties(schema: &Schema) -> WriterProperties {
 }
 
 /// A file that is nowhere yet, or the temporary name that it must have; readable by whom the umask lets read.
-fn unplaced(path: &Path) -> io::Result<(File, Option<TempPath>)> {
+pub(in crate::publish) fn unplaced(path: &Path) -> io::Result<(File, Option<TempPath>)> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(folder(path), flags, Mode::from_raw_mode(0o666)) {
         Ok(nameless) => Ok((File::from(nameless), None)),
@@ -261,7 +261,7 @@ fn temporary<T>(path: &Path, make: impl FnMut(&Path) -> io::Result<T>) -> io::Re
 }
 
 /// Content before name, name before the folder's own entry: a power cut leaves the whole file or none.
-fn place(file: &File, named: Option<TempPath>, path: &Path) -> io::Result<()> {
+pub(in crate::publish) fn place(file: &File, named: Option<TempPath>, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     let name = match named {
         Some(name) => name,

@@ -13,6 +13,7 @@ use forecastd_config::Dataset;
 use forecastd_models::{Level, Timestamp};
 
 pub use self::file::{ForecastFile, ForecastFileError};
+pub(super) use self::file::{place, unplaced};
 use crate::message::snapshot::ForecastBatch;
 
 const PREFIX: &str = "forecasts-";

@@ -2,7 +2,6 @@
 //!
 //! Both protocols become the same parts, which are written one after the other. Pictures are SVG within the page.
 
-mod axis;
 mod picture;
 
 use std::fmt::{self, Write};
@@ -10,8 +9,9 @@ use std::fmt::{self, Write};
 use super::competition::{self, Competition, METHODS};
 use super::long_horizon::{self, Example, HorizonOutcome, LongHorizon, mean_weights};
 use super::output::{Found, Told};
+use crate::cli::drawing::{Curves, Line, STYLE};
 use crate::publish::html::{Escaped, Figure};
-use picture::{Curves, Fan, Histogram, Line, WeightBars};
+use picture::{Fan, Histogram, WeightBars};
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
@@ -35,11 +35,6 @@ div.two { display: grid; gap: 1rem 2rem; grid-template-columns: repeat(auto-fit,
 figure { margin: .8rem 0; } figcaption { font-size: .92rem; }
 figcaption b { color: #1a1a1a; }
 svg { display: block; height: auto; width: 100%; }
-svg text { fill: #1a1a1a; font: 13px system-ui, "Liberation Sans", "DejaVu Sans", sans-serif; }
-svg text.soft { fill: #4d4d4d; } svg text.small { font-size: 10px; }
-.grid { stroke: #e6e6e6; stroke-width: 1; } .axis { stroke: #8c8c8c; stroke-width: 1; }
-.line { fill: none; stroke-linejoin: round; stroke-width: 1.8; }
-</style>
 "#;
 
 /// Channels listed by their errors, at most.
@@ -67,7 +62,7 @@ struct Worst {
 
 /// The page.
 pub(super) fn page(told: &Told) -> String {
-    let mut html = HEAD.to_owned();
+    let mut html = format!("{HEAD}{STYLE}</style>\n");
     write_page(&mut html, told).expect("a String takes everything");
     html
 }
@@ -202,7 +197,9 @@ fn long_horizon_parts<'a>(setup: &LongHorizon, outcome: &'a long_horizon::Outcom
     };
     let curves = |horizon: &HorizonOutcome| Curves {
         title: format!("Horizon {}", horizon.horizon),
+        x: "step",
         y: "mean squared error",
+        base: Some(0.0),
         lines: lines(
             horizon
                 .mean
@@ -261,7 +258,9 @@ fn competition_parts<'a>(setup: &Competition, outcome: &'a competition::Outcome)
         };
         Curves {
             title: format!("Period {name}"),
+            x: "step",
             y: "absolute error, scaled",
+            base: Some(0.0),
             lines: lines([0, 1, 2].map(curve)),
         }
     };

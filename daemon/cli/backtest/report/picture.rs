@@ -1,42 +1,16 @@
 //! The pictures of a report, as SVG figures that a page's style sheet dresses.
 
-use std::fmt::{self, Formatter, Write};
+use std::fmt::{self, Formatter};
 
 use forecastd_models::Member;
 
 use super::super::long_horizon::{BandWeights, Example};
-use super::axis::Axis;
-use crate::publish::html::Escaped;
-
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 280.0;
-/// Edges of what is drawn within the axes.
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = WIDTH - 12.0;
-const TOP: f64 = 34.0;
-const BOTTOM: f64 = HEIGHT - 44.0;
-
-/// Points of a line, at most; a longer one is thinned out evenly.
-const POINTS: usize = 400;
+use crate::cli::drawing::{
+    Anchor, Axis, BOTTOM, HEIGHT, LEFT, Legend, RIGHT, TOP, close, frame, open, points, polyline, rules, text,
+};
 
 /// The highest order that searches for one usually try, such as `max_p` of R's `auto.arima`.
 const USUAL_MOST: usize = 5;
-
-/// Lines over the steps of a horizon.
-pub(super) struct Curves {
-    pub(super) title: String,
-    pub(super) y: &'static str,
-    pub(super) lines: Vec<Line>,
-}
-
-/// One of them, step by step.
-pub(super) struct Line {
-    pub(super) name: String,
-    pub(super) values: Vec<f64>,
-    pub(super) colour: &'static str,
-    /// As SVG has it; empty for a line without gaps.
-    pub(super) dashes: &'static str,
-}
 
 /// A forecast in its intervals, over what came true.
 pub(super) struct Fan<'a> {
@@ -54,28 +28,6 @@ pub(super) struct Histogram<'a> {
 pub(super) struct WeightBars {
     pub(super) title: String,
     pub(super) bands: Vec<BandWeights>,
-}
-
-impl fmt::Display for Curves {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let values = self.lines.iter().flat_map(|line| &line.values);
-        let most = values.copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
-        let steps = self.lines.iter().map(|line| line.values.len()).max().unwrap_or(1);
-        let x = Axis::new(1.0, steps.max(2) as f64, LEFT, RIGHT, 6).whole();
-        let y = Axis::new(0.0, most, BOTTOM, TOP, 5).widened();
-        open(f, &self.title, HEIGHT)?;
-        frame(f, &x, &y, "step", self.y)?;
-        for line in self.lines.iter().rev() {
-            let points = line.values.iter().zip(1_u32..);
-            let points = points.map(|(value, step)| (x.at(f64::from(step)), y.at(*value)));
-            polyline(f, line.colour, line.dashes, points.collect())?;
-        }
-        let mut legend = Legend::new(LEFT);
-        for line in &self.lines {
-            legend.line(f, line.colour, line.dashes, &line.name)?;
-        }
-        close(f, &self.title, "")
-    }
 }
 
 impl fmt::Display for Fan<'_> {
@@ -237,7 +189,8 @@ impl fmt::Display for WeightBars {
         // What has no pixel needs no name.
         let shows = |member: &Member| self.bands.iter().any(|band| band.of(*member) > 0.005);
         let shown: Vec<Member> = Member::ALL.into_iter().filter(shows).collect();
-        let (left, top) = (LEFT + 10.0, Legend::new(LEGEND).below(&shown));
+        let names: Vec<&str> = shown.iter().map(|member| member.name()).collect();
+        let (left, top) = (LEFT + 10.0, Legend::new(LEGEND).below(&names));
         let height = top + ROW * self.bands.len() as f64 + 40.0;
         let share = Axis::new(0.0, 100.0, left, RIGHT, 5);
         open(f, &self.title, height)?;
@@ -292,169 +245,6 @@ fn colour(member: Member) -> &'static str {
     }
 }
 
-fn open(f: &mut Formatter<'_>, title: &str, height: f64) -> fmt::Result {
-    let title = Escaped(title);
-    writeln!(
-        f,
-        "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">"
-    )
-}
-
-fn close(f: &mut Formatter<'_>, title: &str, say: &str) -> fmt::Result {
-    let title = Escaped(title);
-    write!(f, "</svg><figcaption><b>{title}.</b> {say}</figcaption></figure>")
-}
-
-/// Grid, ticks and names of both axes.
-fn frame(f: &mut Formatter<'_>, x: &Axis, y: &Axis, x_name: &str, y_name: &str) -> fmt::Result {
-    rules(f, y)?;
-    let end = BOTTOM + 4.0;
-    for (tick, name) in x.ticks() {
-        let place = x.at(tick);
-        writeln!(
-            f,
-            "<line class=axis x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{BOTTOM}\" y2=\"{end}\"/>"
-        )?;
-        text(f, (place, BOTTOM + 18.0), Anchor::Middle, "soft", &name)?;
-    }
-    text(f, ((LEFT + RIGHT) / 2.0, HEIGHT - 8.0), Anchor::Middle, "soft", &x_name)?;
-    let middle = (TOP + BOTTOM) / 2.0;
-    writeln!(
-        f,
-        "<text class=soft x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">\
-         {y_name}</text>"
-    )
-}
-
-/// A line across the picture for each tick.
-fn rules(f: &mut Formatter<'_>, y: &Axis) -> fmt::Result {
-    for (tick, name) in y.ticks() {
-        let place = y.at(tick);
-        writeln!(
-            f,
-            "<line class=grid x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>"
-        )?;
-        text(f, (LEFT - 6.0, place + 4.5), Anchor::End, "soft", &name)?;
-    }
-    writeln!(
-        f,
-        "<line class=axis x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>"
-    )
-}
-
-/// Which part of a text is at its place.
-#[derive(Clone, Copy, Debug)]
-enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-fn text(
-    f: &mut Formatter<'_>,
-    (x, y): (f64, f64),
-    anchor: Anchor,
-    class: &str,
-    text: &impl fmt::Display,
-) -> fmt::Result {
-    let anchor = match anchor {
-        Anchor::Start => "start",
-        Anchor::Middle => "middle",
-        Anchor::End => "end",
-    };
-    let text = text.to_string();
-    let text = Escaped(&text);
-    writeln!(
-        f,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
-    )
-}
-
-/// A line through these points; where one is not finite, the line is broken.
-fn polyline(f: &mut Formatter<'_>, colour: &str, dashes: &str, line: Vec<(f64, f64)>) -> fmt::Result {
-    let line = thinned(line);
-    for part in line.split(|(x, y)| !x.is_finite() || !y.is_finite()) {
-        if part.len() > 1 {
-            let points = points(part);
-            writeln!(
-                f,
-                "<polyline class=line stroke=\"{colour}\" stroke-dasharray=\"{dashes}\" points=\"{points}\"/>"
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    if points.len() <= POINTS {
-        return points;
-    }
-    let last = points.len() - 1;
-    (0..POINTS).map(|i| points[i * last / (POINTS - 1)]).collect()
-}
-
-fn points(points: &[(f64, f64)]) -> String {
-    let mut text = String::new();
-    for (x, y) in points {
-        write!(text, "{x:.1},{y:.1} ").expect("a String takes everything");
-    }
-    text.truncate(text.trim_end().len());
-    text
-}
-
-/// Names beside their colours, along the top.
-struct Legend {
-    left: f64,
-    x: f64,
-    y: f64,
-}
-
-impl Legend {
-    fn new(left: f64) -> Self {
-        Self { left, x: left, y: 16.0 }
-    }
-
-    fn line(&mut self, f: &mut Formatter<'_>, colour: &str, dashes: &str, name: &str) -> fmt::Result {
-        let (x, y) = self.place(name);
-        let (end, middle) = (x + 22.0, y - 4.0);
-        writeln!(
-            f,
-            "<line x1=\"{x:.1}\" x2=\"{end:.1}\" y1=\"{middle}\" y2=\"{middle}\" stroke=\"{colour}\" \
-             stroke-width=\"2.4\" stroke-dasharray=\"{dashes}\"/>"
-        )?;
-        text(f, (x + 27.0, y), Anchor::Start, "", &name)
-    }
-
-    fn area(&mut self, f: &mut Formatter<'_>, colour: &str, name: &str) -> fmt::Result {
-        let (x, y) = self.place(name);
-        let (left, top) = (x + 6.0, y - 10.0);
-        writeln!(
-            f,
-            "<rect x=\"{left:.1}\" y=\"{top}\" width=\"14\" height=\"12\" fill=\"{colour}\"/>"
-        )?;
-        text(f, (x + 27.0, y), Anchor::Start, "", &name)
-    }
-
-    /// Where there is room below these names.
-    fn below(mut self, members: &[Member]) -> f64 {
-        members.iter().for_each(|member| {
-            self.place(member.name());
-        });
-        self.y + 14.0
-    }
-
-    /// The next free place for a name, on the next line if this one is full.
-    fn place(&mut self, name: &str) -> (f64, f64) {
-        let width = 42.0 + 7.4 * name.chars().count() as f64;
-        if self.x > self.left && self.x + width > WIDTH + 14.0 {
-            (self.x, self.y) = (self.left, self.y + 20.0);
-        }
-        let place = (self.x, self.y);
-        self.x += width;
-        place
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,12 +274,7 @@ mod tests {
         };
         let fan = |title, example| Fan { title, example }.to_string();
         let (drawn, empty) = (fan("<a>", &example), fan("b", &Example::default()));
-        let curves = Curves {
-            title: "c".to_owned(),
-            y: "error",
-            lines: Vec::new(),
-        };
-        for drawn in [&drawn, &empty, &curves.to_string()] {
+        for drawn in [&drawn, &empty] {
             assert!(!drawn.contains("NaN") && !drawn.contains("inf\""), "{drawn}");
         }
         assert!(drawn.contains("&lt;a&gt;") && !drawn.contains("<a>"));

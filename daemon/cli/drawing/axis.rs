@@ -2,7 +2,7 @@
 
 /// A range of numbers laid over a range of pixels.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Axis {
+pub(in crate::cli) struct Axis {
     low: f64,
     high: f64,
     from: f64,
@@ -13,7 +13,7 @@ pub(super) struct Axis {
 impl Axis {
     /// Covers `low` to `high`, drawn from pixel `from` to pixel `to`, with about so many ticks. What does not vary gets
     /// a range around itself.
-    pub(super) fn new(low: f64, high: f64, from: f64, to: f64, ticks: usize) -> Self {
+    pub(in crate::cli) fn new(low: f64, high: f64, from: f64, to: f64, ticks: usize) -> Self {
         let (mut low, mut high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         if high - low <= high.abs().max(low.abs()) * 1e-9 {
             let around = if high == 0.0 { 1.0 } else { high.abs() * 0.1 };
@@ -30,25 +30,25 @@ impl Axis {
     }
 
     /// The same, both ends moved out to the next tick.
-    pub(super) fn widened(mut self) -> Self {
+    pub(in crate::cli) fn widened(mut self) -> Self {
         self.low = (self.low / self.step + 1e-9).floor() * self.step;
         self.high = (self.high / self.step - 1e-9).ceil() * self.step;
         self
     }
 
     /// The same, with ticks at whole numbers only.
-    pub(super) fn whole(mut self) -> Self {
+    pub(in crate::cli) fn whole(mut self) -> Self {
         self.step = self.step.max(1.0);
         self
     }
 
     /// Where a number is.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(in crate::cli) fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
     /// Round numbers within the range, each with its text.
-    pub(super) fn ticks(&self) -> Vec<(f64, String)> {
+    pub(in crate::cli) fn ticks(&self) -> Vec<(f64, String)> {
         let first = (self.low / self.step - 1e-9).ceil() as i64;
         let last = (self.high / self.step + 1e-9).floor() as i64;
         let tick = |number: i64| number as f64 * self.step;

@@ -1,0 +1,174 @@
+//! An artifact as far as it can be told without libtorch: sums, description, and the weights' own file.
+//!
+//! The child checks the same and more, name by name, before it builds a network; here a folder is judged on machines
+//! that have no libtorch.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use forecastd_models::dasha::ModelDescription;
+use forecastd_models::dasha::card::Card;
+use serde::Deserialize;
+
+/// Its files, the card last: a folder with a card is whole.
+pub(super) const FILES: [&str; 4] = ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"];
+
+/// What has sums, as the child writes them.
+const SUMMED: [&str; 3] = ["weights.safetensors", "model.json", "card.json"];
+
+/// Bytes of a description or a card, at most.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// Bytes of weights, at most.
+const MAX_WEIGHTS: u64 = 4 << 30;
+
+/// Bytes of the header of weights, at most.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// An artifact that is sound as far as that can be told.
+#[derive(Debug)]
+pub(super) struct Artifact {
+    pub(super) description: ModelDescription,
+    /// None where another version wrote it.
+    pub(super) card: Option<Card>,
+    pub(super) tensors: usize,
+    /// Numbers in all tensors, running statistics included.
+    pub(super) numbers: u64,
+}
+
+/// What the header of weights says of one tensor.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: [u64; 2],
+}
+
+/// Reads and checks a folder.
+pub(super) fn open(folder: &Path) -> anyhow::Result<Artifact> {
+    ensure!(folder.is_dir(), "{}: no such folder", folder.display());
+    let weights = read(folder, "weights.safetensors", MAX_WEIGHTS)?;
+    let model = read(folder, "model.json", MAX_TEXT)?;
+    let card = read(folder, "card.json", MAX_TEXT)?;
+    check_sums(folder, [&weights, &model, &card])?;
+    let in_file = |name: &str| folder.join(name).display().to_string();
+    let description: ModelDescription = serde_json::from_slice(&model).with_context(|| in_file("model.json"))?;
+    description.check().with_context(|| in_file("model.json"))?;
+    let found = blake3::hash(&weights).to_hex();
+    ensure!(
+        found.as_str().eq_ignore_ascii_case(&description.weights_hash),
+        "{}: its BLAKE3 is {found}; model.json says {}",
+        in_file("weights.safetensors"),
+        description.weights_hash
+    );
+    let (tensors, numbers) = check_weights(&weights).with_context(|| in_file("weights.safetensors"))?;
+    let needed = description.architecture.searched_weights();
+    ensure!(
+        needed <= u128::from(numbers),
+        "{}: {numbers} weights, where the convolutions alone have {needed}",
+        in_file("weights.safetensors")
+    );
+    Ok(Artifact {
+        description,
+        card: serde_json::from_slice(&card).ok(),
+        tensors,
+        numbers,
+    })
+}
+
+fn read(folder: &Path, name: &str, most: u64) -> anyhow::Result<Vec<u8>> {
+    let path = folder.join(name);
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    let read = read.with_context(|| path.display().to_string())?;
+    ensure!(read as u64 <= most, "{}: more than {most} bytes", path.display());
+    Ok(bytes)
+}
+
+fn check_sums(folder: &Path, contents: [&Vec<u8>; 3]) -> anyhow::Result<()> {
+    let sums = String::from_utf8(read(folder, "BLAKE3SUMS", MAX_TEXT)?).unwrap_or_default();
+    for (name, bytes) in SUMMED.into_iter().zip(contents) {
+        let line = format!("{}  {name}", blake3::hash(bytes));
+        if !sums.lines().any(|stored| stored == line) {
+            bail!("{}: its BLAKE3 is not that of BLAKE3SUMS", folder.join(name).display());
+        }
+    }
+    Ok(())
+}
+
+/// Every tensor in its place, every byte in a tensor, every number finite; how many there are of both.
+fn check_weights(bytes: &[u8]) -> anyhow::Result<(usize, u64)> {
+    let (prefix, rest) = bytes.split_first_chunk::<8>().context("only a few bytes")?;
+    let length = u64::from_le_bytes(*prefix);
+    ensure!(
+        length <= MAX_HEADER && length <= rest.len() as u64,
+        "a header of {length} bytes in a file of {}",
+        bytes.len()
+    );
+    let (header, data) = rest.split_at(length as usize);
+    let entries: BTreeMap<String, Entry> = serde_json::from_slice(header).context("the header")?;
+    let mut places: Vec<(&String, &Entry)> = entries.iter().collect();
+    places.sort_by_key(|(_, entry)| entry.data_offsets);
+    let mut end = 0;
+    for (name, entry) in &places {
+        ensure!(entry.dtype == "F32", "tensor {name:?} is of type {}", entry.dtype);
+        let [first, last] = entry.data_offsets;
+        let numbers = entry
+            .shape
+            .iter()
+            .try_fold(1_u64, |product, size| product.checked_mul(*size));
+        let bytes = numbers
+            .and_then(|numbers| numbers.checked_mul(4))
+            .context("a shape without bound")?;
+        ensure!(
+            first == end && last == first.saturating_add(bytes) && last <= data.len() as u64,
+            "tensor {name:?} does not lie where its shape says"
+        );
+        let values = data[first as usize..last as usize].as_chunks().0;
+        if let Some(place) = values.iter().position(|value| !f32::from_le_bytes(*value).is_finite()) {
+            bail!("tensor {name:?}: value {place} is not finite");
+        }
+        end = last;
+    }
+    ensure!(
+        end == data.len() as u64,
+        "{} bytes belong to no tensor",
+        data.len() as u64 - end
+    );
+    Ok((places.len(), end / 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(header: &str, values: &[f32]) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn weights_lie_end_to_end_and_are_finite() {
+        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]},"b":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
+        let sound = weights(header, &[1.0, 2.0, 3.0]);
+        assert_eq!(check_weights(&sound).expect("sound"), (2, 3));
+        let told = |bytes: &[u8]| check_weights(bytes).expect_err("unsound").to_string();
+        assert_eq!(
+            told(&weights(header, &[1.0, 2.0, f32::NAN])),
+            "tensor \"a\": value 1 is not finite"
+        );
+        assert_eq!(
+            told(&weights(header, &[1.0, 2.0])),
+            "tensor \"a\" does not lie where its shape says"
+        );
+        assert_eq!(told(&weights(header, &[0.0; 4])), "4 bytes belong to no tensor");
+        assert!(told(&sound[..7]).contains("only a few bytes"));
+        assert!(told(&u64::MAX.to_le_bytes()).contains("a header of"));
+        assert!(told(&weights(&header.replace("F32", "F64"), &[0.0; 3])).contains("is of type F64"));
+    }
+}

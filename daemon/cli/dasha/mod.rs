@@ -1,0 +1,315 @@
+//! `forecastd dasha`: from a file of labelled tiles or sequences to a small network that was designed for them.
+//!
+//! Here the file is read and checked, and the outcome put in its place; search and training are a child's
+//! (`forecastd-torch --dasha`), which may be killed at any instant and goes on where it stood.
+
+mod outcome;
+mod pictures;
+mod progress;
+mod readme;
+mod run_folder;
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use forecastd_models::dasha::card::Card;
+use forecastd_models::dasha::{
+    BackboneChoice, Budget, DashaEvent, DashaJob, ScaleChoice, SearchSpace, Task, TrainingOptions,
+};
+
+use self::progress::Progress;
+use self::run_folder::{Request, RunFolder};
+use super::interruption::interruption;
+use super::reading::Reading;
+use super::threads;
+use crate::intake::samples::{InputKind, SampleRequest, content_hash, prepare};
+use crate::work::torch_process::{Errand, Heard};
+
+/// Design, train and test a small convolutional network for the labelled tiles or sequences of a parquet file.
+///
+/// Kernel sizes and dilations are searched for (DASH), hyper-parameters tuned (ASHA), and the network is trained anew
+/// with both. Everything is chosen on the validation rows; the test rows are looked at once, at the end. What comes out
+/// is a folder: the weights, their description, a card with every score, and a README with pictures.
+///
+/// Without --time-budget the paper's budget is spent: hours on a GPU, days without one. A run that was interrupted goes
+/// on where it stood when the same command is given again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    forecastd dasha scenes.parquet --task classify --input image --shape 3,64,64 --time-budget 30m --out scenes/\n  \
+    forecastd dasha splice.parquet --task classify --input sequence --time-budget 15m --out splice/\n  \
+    forecastd dasha roads.parquet --task segment --input image --shape 3,200,200 --mask-threshold 127 --out roads/")]
+pub(super) struct Dasha {
+    /// A parquet file, one row a sample. Tiles are raw pixels, PNG, JPEG or lists of numbers; sequences are text or
+    /// lists of numbers.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What is asked of the network.
+    #[arg(long, value_enum)]
+    task: TaskChoice,
+    /// What the samples are.
+    #[arg(long, value_enum)]
+    input: InputChoice,
+    /// Bands, height and width of a tile; length of a text; bands and length of a series [default: the first row's, or
+    /// the longest text's; raw pixels need it].
+    #[arg(long, value_name = "C,H,W|L|C,L", value_delimiter = ',')]
+    shape: Vec<u32>,
+    #[command(flatten)]
+    reading: Reading,
+    /// The column that says train, validation (val, valid, dev) or test [default: the one called split, if there is one;
+    /// else by a hash of --id; else drawn by the seed].
+    #[arg(long, value_name = "COL")]
+    split: Option<String>,
+    /// The letters of texts, whatever the case; each is a band.
+    #[arg(long, value_name = "LETTERS", default_value = "ACGTN")]
+    alphabet: String,
+    /// The frame that gets its kernels. auto tries those that can do the task and takes the better one on validation.
+    #[arg(long, value_enum, default_value_t = FrameChoice::Auto)]
+    backbone: FrameChoice,
+    /// How wide the frames are: paper for the paper's, small for a quarter of that, auto for the paper's on a GPU alone.
+    #[arg(long, value_enum, default_value_t = WidthChoice::Auto)]
+    scale: WidthChoice,
+    /// Epochs of the search for kernels; 0 keeps the frame's own [default: 100].
+    #[arg(long, value_name = "N")]
+    search_epochs: Option<u32>,
+    /// Trials of hyper-parameters; 0 takes the defaults [default: 120].
+    #[arg(long, value_name = "N")]
+    trials: Option<u32>,
+    /// Epochs of the longest trial [default: 20].
+    #[arg(long, value_name = "N")]
+    max_epochs: Option<NonZeroUsize>,
+    /// Epochs of the last training [default: 200].
+    #[arg(long, value_name = "N")]
+    retrain_epochs: Option<NonZeroUsize>,
+    /// Wall time of everything, such as 30m: stages are cut to fit into it [default: as long as it takes].
+    #[arg(long, value_name = "TIME", value_parser = forecastd_config::parse_duration)]
+    time_budget: Option<Duration>,
+    /// Samples of one step of training [default: 128 sequences, 16 tiles].
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
+    /// Weigh rare classes as much as frequent ones.
+    #[arg(long)]
+    class_weights: bool,
+    /// Everything random follows from it.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// The folder of the artifact. While the run lasts, it stands in .run below it.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Begin anew, whatever stands in the folder.
+    #[arg(long)]
+    restart: bool,
+    /// Keep the folder of the run, with the samples and the checkpoints.
+    #[arg(long)]
+    keep: bool,
+    /// Print the card as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// CPU threads [default: one a core].
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// The executable forecastd-torch, if it lies neither beside this one nor on the PATH.
+    #[arg(long, value_name = "FILE")]
+    executable: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum TaskChoice {
+    /// One class a sample.
+    Classify,
+    /// Any number of classes a sample.
+    Multilabel,
+    /// A class for each pixel or position.
+    Segment,
+    /// Numbers.
+    Regress,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum InputChoice {
+    Image,
+    Sequence,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum FrameChoice {
+    Auto,
+    /// For sequences a ResNet.
+    WideResnet,
+    Unet,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum WidthChoice {
+    Auto,
+    Small,
+    Paper,
+}
+
+/// From one look at the signals to the next.
+const GLANCE: Duration = Duration::from_millis(100);
+
+impl Dasha {
+    pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
+        let stop = interruption()?;
+        let request = Request {
+            hash: content_hash(&self.file)?,
+            reading: self.reading(),
+            job: self.job()?,
+        };
+        let folder = RunFolder::open(&self.out, &request, self.restart)?;
+        let progress = Progress::new();
+        let trained = self.prepare(&folder, &request, &stop, &progress);
+        let trained = trained.and_then(|()| self.train(&folder, &stop, &progress));
+        progress.clear();
+        trained?;
+        let card = outcome::publish(&folder, &self.out, &self.file)?;
+        if !self.keep {
+            folder.remove()?;
+        }
+        self.tell(&card)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn reading(&self) -> SampleRequest {
+        SampleRequest {
+            task: match self.task {
+                TaskChoice::Classify => Task::Classify,
+                TaskChoice::Multilabel => Task::Multilabel,
+                TaskChoice::Segment => Task::Segment,
+                TaskChoice::Regress => Task::Regress,
+            },
+            input: match self.input {
+                InputChoice::Image => InputKind::Image,
+                InputChoice::Sequence => InputKind::Sequence,
+            },
+            shape: (!self.shape.is_empty()).then(|| self.shape.clone()),
+            pixel: self.reading.pixel(),
+            layout: self.reading.layout(),
+            alphabet: self.alphabet.clone(),
+            mask_threshold: self.reading.mask_threshold(),
+            columns: self.reading.columns(self.split.as_deref()),
+            seed: self.seed,
+        }
+    }
+
+    fn job(&self) -> anyhow::Result<DashaJob> {
+        let fits = |count: NonZeroUsize| u32::try_from(count.get()).context("a count beyond 32 bits");
+        let usual = Budget::default();
+        let budget = Budget {
+            search_epochs: self.search_epochs.unwrap_or(usual.search_epochs),
+            trials: self.trials.unwrap_or(usual.trials),
+            max_epochs: self.max_epochs.map_or(Ok(usual.max_epochs), fits)?,
+            retrain_epochs: self.retrain_epochs.map_or(Ok(usual.retrain_epochs), fits)?,
+            seconds: self.time_budget.map(|time| time.as_secs_f64()),
+            ..usual
+        };
+        if budget.seconds.is_some_and(|seconds| seconds <= 0.0) {
+            bail!("--time-budget is nothing");
+        }
+        Ok(DashaJob {
+            backbone: match self.backbone {
+                FrameChoice::Auto => BackboneChoice::Auto,
+                FrameChoice::WideResnet => BackboneChoice::WideResnet,
+                FrameChoice::Unet => BackboneChoice::Unet,
+            },
+            scale: match self.scale {
+                WidthChoice::Auto => ScaleChoice::Auto,
+                WidthChoice::Small => ScaleChoice::Small,
+                WidthChoice::Paper => ScaleChoice::Paper,
+            },
+            space: match self.input {
+                InputChoice::Image => SearchSpace::images(),
+                InputChoice::Sequence => SearchSpace::sequences(),
+            },
+            budget,
+            batch: self.batch.map(fits).transpose()?,
+            training: TrainingOptions {
+                class_weights: self.class_weights,
+                ..TrainingOptions::default()
+            },
+            seed: self.seed,
+        })
+    }
+
+    /// Reads and checks the file, unless an earlier process has.
+    fn prepare(
+        &self,
+        folder: &RunFolder,
+        request: &Request,
+        stop: &AtomicBool,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        if folder.is_prepared() {
+            progress.say("going on where an earlier run of the same command stood");
+            return Ok(());
+        }
+        let mut watch = |rows| progress.rows(rows, stop);
+        let prepared = prepare(&self.file, &request.reading, folder.path(), &mut watch);
+        let prepared = prepared.inspect_err(|_| folder.forget())?;
+        let [train, validation, test] = prepared.splits;
+        let (count, outputs) = (prepared.set.count, prepared.set.labels.len());
+        progress.say(&format!(
+            "{count} samples: {train} for training, {validation} for validation, {test} for test; {outputs} outputs"
+        ));
+        for note in &prepared.notes {
+            progress.say(note);
+        }
+        if test == 0 {
+            progress.say("no row is for test: nothing will say how good the network is on data nobody chose by");
+        }
+        Ok(())
+    }
+
+    fn train(&self, folder: &RunFolder, stop: &AtomicBool, progress: &Progress) -> anyhow::Result<()> {
+        let arguments = ["--dasha".as_ref(), folder.path().as_os_str()];
+        let errand = Errand::start(self.executable.as_deref(), threads(self.threads), arguments)?;
+        let mut failure = None;
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                bail!(
+                    "interrupted; give the same command again to go on, at most an epoch is done anew ({})",
+                    folder.path().display()
+                );
+            }
+            match errand.hear(GLANCE) {
+                Heard::Nothing => {}
+                Heard::End => break,
+                Heard::Line(line) => match serde_json::from_str(&line) {
+                    Ok(DashaEvent::Failed { message }) => failure = Some(message),
+                    Ok(event) => progress.show(&event),
+                    Err(_) => progress.say(&line), // a library that prints is no reason to stop
+                },
+            }
+        }
+        let (status, complaint) = errand.end()?;
+        match failure {
+            Some(message) => bail!("forecastd-torch: {message}"),
+            None if !status.success() => {
+                let how = if complaint.is_empty() {
+                    status.to_string()
+                } else {
+                    complaint
+                };
+                bail!("{how}; give the same command again to go on where it stood");
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, card: &Card) -> anyhow::Result<()> {
+        let text = if self.json {
+            format!("{}\n", serde_json::to_string(card)?)
+        } else {
+            outcome::summary(card, &self.out)
+        };
+        std::io::stdout()
+            .write_all(text.as_bytes())
+            .context("print to the standard output")
+    }
+}
