@@ -4,8 +4,12 @@
     python3 -m venv .venv && .venv/bin/pip install torch==2.11.0 numpy safetensors
     .venv/bin/python tests/reference/networks.py models/torch/tests/golden
 
-Written from arXiv 2411.02796 and 2204.07554 (and what their code says where they are silent), without a look at the
-Rust. Only outputs are stored: weights and inputs follow from a formula, `fill`, so that a variable with another name,
+Built of PyTorch's own layers, from arXiv 2411.02796 and 2204.07554 and what their code says where they are silent; no
+code is shared with the Rust. Names of variables are the Rust's, and so is what no paper says: where an even kernel has
+its one position more, how a U-Net takes any size, where the extras go. These are held to be the same here, not to be
+right.
+
+Only outputs are stored: weights and inputs follow from a formula, `fill`, so that a variable with another name,
 shape or order gives other outputs. Every backbone has its outputs in evaluation, its outputs and the gradient of its
 first weight in training, and its running mean afterwards.
 

@@ -4,7 +4,7 @@ use forecastd_models::dasha::{Activation, Architecture, Backbone, Extras, Kernel
 use tch::nn::ModuleT;
 use tch::{Device, nn};
 
-use super::{Golden, architecture, fill_variables, in_turn, seeded, sum, wave};
+use super::{Golden, architecture, fill_variables, in_turn, sum, wave};
 use crate::nets::Network;
 
 const ODD: [(u32, u32); 4] = [(3, 1), (5, 3), (1, 1), (7, 2)];
@@ -103,7 +103,6 @@ fn a_unet_of_tiles_is_pytorchs() {
 
 #[test]
 fn parameters_are_as_many_as_the_paper_counts() {
-    let _alone = seeded(0); // up to a gigabyte of them
     let rounded: [(&str, Architecture, &[f64]); 5] = [
         (
             "resnet",
@@ -209,28 +208,8 @@ fn shapes(backbone: &Backbone, size: &[u32]) {
 }
 
 #[test]
-fn a_seed_makes_a_network_and_its_dropout_again() {
-    let once = || {
-        let _alone = seeded(5);
-        let store = nn::VarStore::new(Device::Cpu);
-        let architecture = architecture(
-            Backbone::WideResNet { depth: 10, width: 1 },
-            3,
-            &[9, 9],
-            Task::Classify,
-            4,
-        );
-        let network = Network::new(&store.root(), &architecture, 0.3).expect("it can be built");
-        let outputs = network.forward_t(&wave("input", &[4, 3, 9, 9]), true);
-        Vec::<f32>::try_from(outputs.flatten(0, -1)).expect("numbers")
-    };
-    assert_eq!(once(), once());
-}
-
-#[test]
 fn first_weights_have_the_spread_of_their_layer() {
     let spread = |backbone, size: &[u32], name: &str, bound: f64| {
-        let _alone = seeded(1);
         let store = nn::VarStore::new(Device::Cpu);
         let architecture = architecture(backbone, 8, size, Task::Classify, 4);
         Network::new(&store.root(), &architecture, 0.0).expect("it can be built");

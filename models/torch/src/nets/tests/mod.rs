@@ -1,7 +1,6 @@
 //! Against PyTorch's own statement of the same (`tests/reference/networks.py` writes it), and what must hold anyway.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forecastd_models::dasha::{Architecture, Backbone, Extras, InputShape, KernelPattern, Task};
 use tch::{Kind, Tensor, nn};
@@ -102,14 +101,6 @@ fn in_turn(backbone: &Backbone, kernels: &[(u32, u32)]) -> KernelPattern {
             .map(|(size, dilation)| forecastd_models::dasha::Kernel::new(*size, *dilation))
             .collect(),
     )
-}
-
-/// The generator of random numbers is the process's: whoever seeds it must be alone with it.
-fn seeded(seed: i64) -> MutexGuard<'static, ()> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner); // a failed test leaves it no worse
-    tch::manual_seed(seed);
-    guard
 }
 
 fn sum(values: &Tensor) -> Tensor {
