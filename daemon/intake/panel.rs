@@ -60,6 +60,7 @@ impl Panel {
     pub fn read(path: &Path, time: Option<&str>, watch: &mut Watch<'_>) -> Result<Self, PartError> {
         let blamed = |rejected| blame(path, rejected);
         let sheet = Sheet::open(whole_file(path)?).map_err(blamed)?;
+        not_listed(sheet.schema()).map_err(blamed)?;
         let time = time_column(sheet.schema(), time).map_err(blamed)?;
         let numeric = numeric_columns(sheet.schema(), time).map_err(blamed)?;
         let mut panel = Self {
@@ -146,6 +147,21 @@ fn read(
         if let ControlFlow::Break(()) = read.map_err(|rejected| blame(path, rejected))? {
             return Err(PartError::Interrupted);
         }
+    }
+    Ok(())
+}
+
+/// Refuses a file of [`ListedSeries`]: it may have a numeric column too, which would be nonsense as a channel.
+fn not_listed(schema: &Schema) -> Result<(), Rejected> {
+    let has_list = |name| {
+        schema
+            .field_with_name(name)
+            .is_ok_and(|field| is_list(field.data_type()))
+    };
+    if has_list("train") && has_list("test") {
+        return Err(refusal(
+            "a series stands in each row (columns train and test), as the competition protocol takes them".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -314,6 +330,8 @@ mod tests {
         assert!(series[0].train[0] == 1.0 && series[0].train[1].is_nan());
         assert_eq!((&series[0].test[..], &series[1].test[..]), (&[3.0][..], &[][..]));
         assert_eq!(series[1].period, None);
+        let error = Panel::read(&path, None, &mut on).expect_err("no channels").to_string();
+        assert!(error.contains("a series stands in each row"), "{error}");
         let path = written(&dir, columns(Arc::new(Float64Array::from(vec![1.0, 2.0]))));
         let error = ListedSeries::read_all(&path, &mut on)
             .expect_err("a refusal")

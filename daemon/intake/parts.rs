@@ -88,7 +88,7 @@ pub type Watch<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 #[derive(Debug, Error)]
 pub enum PartError {
     /// A file is not there or cannot be opened.
-    #[error("open {}: {source}", path.display())]
+    #[error("open {}", path.display())]
     Open {
         /// Which.
         path: PathBuf,

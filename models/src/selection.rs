@@ -7,8 +7,17 @@
 use std::ops::Range;
 
 /// Strength of the pull, in units of the best member's mean squared error. Chosen, with the weights that it pulls
-/// towards, inside the training parts of public data sets, and on whole other ones.
-const PULL: f64 = 2.0;
+/// towards and [`SCREENING`], inside the training parts of public data sets, and on whole other ones.
+const PULL: f64 = 8.0;
+
+/// How fast a member's prior part goes as its error grows, where errors are many: by `exp` of minus this, for each time
+/// the least error that it is worse. So the pull goes towards an average of those that did about equally well, and a
+/// strong one does no harm where some members are hopeless (the trimmed mean of forecast combinations, without its
+/// edge).
+const SCREENING: f64 = 3.0;
+
+/// Independent errors that it takes to screen half as fast: of a single draw nobody should be judged.
+const HALF_SCREENED: f64 = 3.0;
 
 /// Steps after which weights may change: near and far steps have different best members.
 const BAND_ENDS: [usize; 4] = [4, 24, 96, 336];
@@ -26,11 +35,12 @@ pub(crate) fn bands(horizon: usize) -> Vec<Range<usize>> {
 }
 
 /// Weights of members whose mean error products over a validation stretch are these (the lower triangle, by rows),
-/// pulled towards shares in proportion to `prior`. They are not negative and sum to one.
+/// pulled towards shares in proportion to `prior`, [screened](SCREENING) as far as so many `independent`
+/// errors tell. They are not negative and sum to one.
 ///
 /// A member with an error that is not finite gets nothing. If none has one, or one of them is never wrong, the first
 /// of the best gets all.
-pub(crate) fn weights(products: &[Vec<f64>], prior: &[f64]) -> Vec<f64> {
+pub(crate) fn weights(products: &[Vec<f64>], prior: &[f64], independent: f64) -> Vec<f64> {
     let members = products.len();
     let finite: Vec<usize> = (0..members)
         .filter(|member| products[*member][*member].is_finite())
@@ -47,8 +57,10 @@ pub(crate) fn weights(products: &[Vec<f64>], prior: &[f64]) -> Vec<f64> {
         weights[best] = 1.0;
         return weights;
     }
-    let total: f64 = finite.iter().map(|member| prior[*member]).sum();
-    let pull: Vec<f64> = finite.iter().map(|member| PULL * prior[*member] / total).collect();
+    let screening = SCREENING * independent / (independent + HALF_SCREENED);
+    let screened = |member: &usize| prior[*member] * (-screening * (error(member) / least - 1.0)).exp();
+    let total: f64 = finite.iter().map(screened).sum();
+    let pull: Vec<f64> = finite.iter().map(|member| PULL * screened(member) / total).collect();
     let entry = |a: usize, b: usize| products[a.max(b)][a.min(b)] / least;
     let quadratic: Vec<Vec<f64>> = finite
         .iter()
@@ -114,6 +126,10 @@ fn onto_simplex(point: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    fn many(products: &[Vec<f64>], prior: &[f64]) -> Vec<f64> {
+        weights(products, prior, 1e9)
+    }
+
     #[test]
     fn bands_hold_every_step_once() {
         for horizon in [1, 4, 5, 24, 96, 97, 720] {
@@ -148,20 +164,33 @@ mod tests {
 
     #[test]
     fn equals_share_as_before_and_the_hopeless_get_next_to_nothing() {
-        let same = weights(&[vec![1.0], vec![1.0, 1.0]], &[1.0, 3.0]);
+        let same = many(&[vec![1.0], vec![1.0, 1.0]], &[1.0, 3.0]);
         assert!((same[0] - 0.25).abs() < 1e-9);
-        let hopeless = weights(&[vec![1.0], vec![1.0, 100.0]], &[1.0, 1.0]);
+        let hopeless = many(&[vec![1.0], vec![1.0, 100.0]], &[1.0, 1.0]);
         assert!(hopeless[1] < 0.02, "{hopeless:?}");
-        let broken = weights(&[vec![1.0], vec![f64::NAN, f64::INFINITY]], &[1.0, 1.0]);
+        let broken = many(&[vec![1.0], vec![f64::NAN, f64::INFINITY]], &[1.0, 1.0]);
         assert_eq!(broken, [1.0, 0.0]);
-        let perfect = weights(&[vec![1.0], vec![0.0, 0.0]], &[1.0, 1.0]);
+        let perfect = many(&[vec![1.0], vec![0.0, 0.0]], &[1.0, 1.0]);
         assert_eq!(perfect, [0.0, 1.0]);
-        assert_eq!(weights(&[vec![f64::NAN]], &[1.0]), [1.0]);
+        assert_eq!(many(&[vec![f64::NAN]], &[1.0]), [1.0]);
     }
 
     #[test]
     fn members_that_err_to_opposite_sides_are_worth_more_together() {
-        let opposite = weights(&[vec![1.0], vec![-0.9, 2.0]], &[1.0, 1.0]);
-        assert!(opposite.iter().all(|weight| *weight > 0.3), "{opposite:?}");
+        let second = |product: f64, error: f64| many(&[vec![1.0], vec![product, error]], &[1.0, 1.0])[1];
+        assert!(second(-0.9, 1.2) > second(0.9, 1.2) + 0.02);
+        assert!(second(-0.9, 2.0) > second(0.9, 2.0) + 0.02);
+    }
+
+    #[test]
+    fn who_did_nearly_as_well_as_the_best_has_nearly_its_part_and_who_did_badly_has_not() {
+        let parts = many(&[vec![1.0], vec![0.9, 1.02], vec![0.9, 0.9, 3.0]], &[1.0, 1.0, 1.0]);
+        assert!(parts[1] > 0.9 * parts[0] && parts[2] < 0.02, "{parts:?}");
+        let products = [vec![1.0], vec![0.9, 3.0]];
+        let share = |independent| weights(&products, &[1.0, 1.0], independent)[1];
+        assert!(
+            share(0.1) > share(3.0) && share(3.0) > share(100.0),
+            "a single draw screens nobody"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A trained network in a folder: `weights.safetensors`, `model.json`, and a `card.json` that is for people and other
-//! programs.
+//! A trained network in a folder: `weights.safetensors`, `model.json`, a `card.json` that is for people and other
+//! programs, and `BLAKE3SUMS`, which holds the three to what was written (`b3sum --check BLAKE3SUMS` asks the same).
 //!
 //! It may come from anywhere. Nothing in it is executed, no name in it is a path, and nothing is built before
 //! lengths, hash, every name and every shape have been asked for. Files are read once: what was checked is what is
@@ -24,9 +24,13 @@ use weights::Weights;
 const MODEL: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
 const CARD: &str = "card.json";
+const SUMS: &str = "BLAKE3SUMS";
 
-/// The most bytes of a description; one of the largest has 65,536 labels.
+/// The most bytes of a description, or of a card; one of the largest has 65,536 labels.
 const MAX_MODEL: u64 = 64 << 20;
+
+/// The most bytes of the sums: three lines.
+const MAX_SUMS: u64 = 4096;
 
 /// The most bytes of weights: six times the largest network of the paper.
 const MAX_WEIGHTS: u64 = 4 << 30;
@@ -48,11 +52,13 @@ impl Artifact {
     pub fn open(folder: &Path) -> Result<Self, ArtifactError> {
         let (model_path, weights_path) = (folder.join(MODEL), folder.join(WEIGHTS));
         let text = files::read(&model_path, MAX_MODEL)?;
+        let card = files::read(&folder.join(CARD), MAX_MODEL)?;
+        let bytes = files::read(&weights_path, MAX_WEIGHTS)?;
+        check_sums(folder, &[(WEIGHTS, &bytes), (MODEL, &text), (CARD, &card)])?;
         let wrong = |reason| ArtifactError::in_file(&model_path, reason);
         let description: ModelDescription = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         description.check().map_err(|error| wrong(error.to_string()))?;
 
-        let bytes = files::read(&weights_path, MAX_WEIGHTS)?;
         let wrong = |reason| ArtifactError::in_file(&weights_path, reason);
         let found = blake3::hash(&bytes).to_hex();
         if !found.as_str().eq_ignore_ascii_case(&description.weights_hash) {
@@ -120,7 +126,41 @@ pub fn save(
     let wrong = |reason| ArtifactError::in_file(&folder.join(MODEL), reason);
     description.check().map_err(|error| wrong(error.to_string()))?;
     let text = serde_json::to_vec_pretty(&description).map_err(|error| wrong(error.to_string()))?;
-    files::replace_folder(folder, &[(WEIGHTS, &weights), (MODEL, &text), (CARD, card)])
+    let sums = sums(&[(WEIGHTS, &weights), (MODEL, &text), (CARD, card)]);
+    let contents = [
+        (WEIGHTS, &weights[..]),
+        (MODEL, &text),
+        (CARD, card),
+        (SUMS, sums.as_bytes()),
+    ];
+    files::replace_folder(folder, &contents)
+}
+
+/// A line for each file, as `b3sum` writes it.
+fn sums(contents: &[(&str, &[u8])]) -> String {
+    let lines = contents
+        .iter()
+        .map(|(name, bytes)| format!("{}  {name}\n", blake3::hash(bytes)));
+    lines.collect()
+}
+
+/// A wrong digit in a description may be another sound one; only its sum tells.
+fn check_sums(folder: &Path, contents: &[(&str, &[u8])]) -> Result<(), ArtifactError> {
+    let path = folder.join(SUMS);
+    let stored = files::read(&path, MAX_SUMS)?;
+    let expected = sums(contents);
+    if stored == expected.as_bytes() {
+        return Ok(());
+    }
+    let stored = String::from_utf8_lossy(&stored);
+    let differs = contents
+        .iter()
+        .zip(expected.lines())
+        .find(|(_, line)| !stored.lines().any(|stored| stored == *line));
+    Err(match differs {
+        Some(((name, _), _)) => ArtifactError::in_file(&folder.join(name), format!("its BLAKE3 is not that of {SUMS}")),
+        None => ArtifactError::in_file(&path, "more than a line for each file".to_owned()),
+    })
 }
 
 /// A tensor as it is stored.

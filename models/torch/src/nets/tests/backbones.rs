@@ -1,3 +1,5 @@
+//! Whole networks: outputs, gradients, counts, shapes, first weights.
+
 use std::collections::BTreeMap;
 
 use forecastd_models::dasha::{Activation, Architecture, Backbone, Extras, Kernel, KernelPattern, Task};

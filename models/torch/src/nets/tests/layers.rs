@@ -1,3 +1,5 @@
+//! What networks are made of.
+
 use forecastd_models::dasha::{Activation, Kernel};
 use tch::nn::{Module, ModuleT};
 use tch::{Device, nn};

@@ -1,3 +1,5 @@
+//! The loss of each task.
+
 use forecastd_models::dasha::Task;
 use forecastd_models::dasha::samples::NO_CLASS;
 use tch::{Kind, Tensor};

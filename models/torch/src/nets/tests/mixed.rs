@@ -1,3 +1,5 @@
+//! The mixed convolution alone, with given weights and noise.
+
 use forecastd_models::dasha::{Kernel, SearchSpace};
 use tch::{Device, Tensor, nn};
 

@@ -1,3 +1,5 @@
+//! The supernet: its frames, its rule for gradients, its choices and its forms.
+
 use forecastd_models::dasha::{Backbone, Kernel, SearchSpace, Task};
 use tch::nn::ModuleT;
 use tch::{Device, Kind, nn};
