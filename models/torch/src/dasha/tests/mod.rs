@@ -1,0 +1,1 @@
+//! Tests of what trains, beside other people's statements of the same.
