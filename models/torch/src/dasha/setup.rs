@@ -18,7 +18,7 @@ use super::evaluate::Examiner;
 use super::learner::Recipe;
 use super::precision::Precision;
 use crate::device::Placement;
-use crate::nets::LossOptions;
+use crate::nets::{LossOptions, check_space};
 use crate::predict::prediction_batch;
 use crate::samples::{Loader, LoaderOptions, Samples};
 
@@ -197,6 +197,9 @@ fn check_job(job: &DashaJob) -> anyhow::Result<()> {
         );
     }
     ensure!(job.batch != Some(0), "batch is 0; a step needs a sample at least");
+    if budget.search_epochs > 0 {
+        check_space(&job.space).context("space")?;
+    }
     if let Some(fault) = job.training.fault() {
         bail!(fault);
     }

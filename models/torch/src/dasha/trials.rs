@@ -43,7 +43,7 @@ pub(super) fn trials(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
     let examiner = setup.examiner(Split::Validation)?;
     while let Some(trial) = next_trial(setup, journal, plan) {
         if journal.state.trials.len() as u32 <= trial {
-            journal.state.trials.push(begin(setup, &candidates, trial));
+            journal.state.trials.push(begin(setup, &candidates, plan, trial));
         }
         run_trial(setup, journal, &examiner, plan)?;
     }
@@ -134,13 +134,13 @@ pub(super) fn epoch_seconds(setup: &Setup, candidate: &Candidate) -> anyhow::Res
 }
 
 /// What a trial tries, which hangs on the job's seed and its number alone.
-fn begin(setup: &Setup, candidates: &[Candidate], trial: u32) -> TrialRecord {
+fn begin(setup: &Setup, candidates: &[Candidate], plan: TrialPlan, trial: u32) -> TrialRecord {
     let count = candidates.len() as u32;
     let candidate = &candidates[(trial % count) as usize];
     let (candidate, hyper_parameters) = if trial < count {
         (candidate.clone(), known_to_train(setup, candidate))
     } else {
-        let space = setup.job.training.trial_space(setup.trial_count());
+        let space = setup.job.training.trial_space(plan.trials);
         let varied = varied(setup, candidate, trial);
         (varied, space.sample(setup.job.seed, trial))
     };

@@ -38,4 +38,4 @@ mod tests;
 pub use form::{Correlation, Form};
 pub use loss::{LossOptions, loss};
 pub use network::Network;
-pub use supernet::{Supernet, search_backbone};
+pub use supernet::{Supernet, check_space, search_backbone};

@@ -48,8 +48,8 @@ impl Supernet {
         depthwise: bool,
     ) -> Result<Self, ArchitectureError> {
         architecture.check()?;
+        check_space(space)?;
         let kernels = space.kernels();
-        check(&kernels)?;
         let mut mixed = Mixed {
             path: choices,
             choices: Vec::new(),
@@ -146,16 +146,21 @@ pub fn search_backbone(backbone: &Backbone, axes: usize) -> Backbone {
     }
 }
 
-/// Of a space that may come from anywhere.
-fn check(kernels: &[Kernel]) -> Result<(), ArchitectureError> {
+/// Whether a supernet can be made of a space, which may come from anywhere.
+///
+/// # Errors
+///
+/// There is no kernel in it, too many, or one that cannot be.
+pub fn check_space(space: &SearchSpace) -> Result<(), ArchitectureError> {
     let count = |what, found: u64, most: u64| {
         if (1..=most).contains(&found) {
             return Ok(());
         }
         Err(ArchitectureError::Count { what, found, most })
     };
-    count("the number of kernels to choose from", kernels.len() as u64, 1024)?;
-    for kernel in kernels {
+    let pairs = space.kernel_sizes.len() as u64 * space.dilations.len() as u64;
+    count("the number of kernels to choose from", pairs, 1024)?;
+    for kernel in space.kernels() {
         count("a kernel size", u64::from(kernel.size), 255)?;
         count("a dilation", u64::from(kernel.dilation), 255)?;
     }
