@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernel_pattern::SearchSpace;
+use super::training::TrainingOptions;
 
 /// Which frames may be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +74,11 @@ pub struct DashaJob {
     pub space: SearchSpace,
     /// What it may cost.
     pub budget: Budget,
-    /// Samples of one step of training; by default 128 sequences or 16 tiles, as the paper has it.
+    /// Samples of one step of training; by default [`batch_size`](super::frames::batch_size).
     pub batch: Option<u32>,
+    /// How networks are trained.
+    #[serde(default)]
+    pub training: TrainingOptions,
     /// Everything random follows from it.
     pub seed: u64,
 }

@@ -73,6 +73,31 @@ pub fn libtorch_version() -> String {
     }
 }
 
+/// Makes CUDA's autocast compute in bfloat16, where libtorch's default is half precision, whose range needs scaled
+/// losses. `tch` has no call for it. False, and nothing is changed, where this libtorch has no such function.
+#[expect(
+    unsafe_code,
+    reason = "calls two C++ functions of libtorch that take and return enumerations only"
+)]
+pub fn autocast_in_bfloat16() -> bool {
+    const CUDA: i8 = 1; // c10/core/DeviceType.h
+    const BFLOAT16: i8 = 15; // c10/core/ScalarType.h
+    let this = Library::this();
+    // SAFETY: ATen/autocast_mode.h declares `void set_autocast_dtype(DeviceType, ScalarType)` and `ScalarType
+    // get_autocast_dtype(DeviceType)` in at::autocast, and both enumerations are `int8_t`. The names are those of the
+    // Itanium C++ ABI; with another signature they would be other names.
+    unsafe {
+        let set = this.get::<unsafe extern "C" fn(i8, i8)>(
+            b"_ZN2at8autocast18set_autocast_dtypeEN3c1010DeviceTypeENS1_10ScalarTypeE\0",
+        );
+        let get =
+            this.get::<unsafe extern "C" fn(i8) -> i8>(b"_ZN2at8autocast18get_autocast_dtypeEN3c1010DeviceTypeE\0");
+        let (Ok(set), Ok(get)) = (set, get) else { return false };
+        set(CUDA, BFLOAT16);
+        get(CUDA) == BFLOAT16
+    }
+}
+
 /// Loads `libtorch_cuda.so` from beside `libtorch_cpu.so`, for good.
 #[expect(
     unsafe_code,
@@ -155,6 +180,11 @@ mod tests {
             beside_libtorch("7f00-7f01 r--p 00000000 08:01 1 /usr/lib/libm.so.6\n"),
             None
         );
+    }
+
+    #[test]
+    fn autocast_is_told_to_take_bfloat16() {
+        assert!(autocast_in_bfloat16());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod artifact;
 pub mod augment;
 pub mod bench;
+pub mod dasha;
 pub mod device;
 pub mod fit;
 pub mod job;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use forecastd_models::device_fit::DeviceBatch;
-use forecastd_torch::{bench, device, parent, predict, serve};
+use forecastd_torch::{bench, dasha, device, parent, predict, serve};
+use serde::Serialize;
 
 const USAGE: &str = "\
 The libtorch side of forecastd. The daemon starts it; by hand:
@@ -15,6 +16,9 @@ forecastd-torch --version    print the version of this executable
 forecastd-torch --threads N  the CPU threads that libtorch may use; with any of these or a daemon's socket
 forecastd-torch --bench-fit CHANNELS T P
                              measure fits of so many channels of T samples, looking back P
+forecastd-torch --dasha FOLDER
+                             search, tune and train a network for the samples in a folder, as the job.json in it
+                             says; one line of JSON for each epoch. Killed, it goes on where it stood
 forecastd-torch --predict ARTIFACT FOLDER
                              write what a trained network says of the samples in a folder beside them;
                              one line of JSON each second, and one at the end";
@@ -26,6 +30,8 @@ struct Arguments {
     version: bool,
     threads: Option<i32>,
     bench: Option<DeviceBatch>,
+    /// The folder of a run.
+    dasha: Option<PathBuf>,
     /// The artifact and the folder of the samples.
     predict: Option<(PathBuf, PathBuf)>,
 }
@@ -58,16 +64,24 @@ fn run() -> anyhow::Result<()> {
     if let Some(batch) = arguments.bench {
         return bench::run(&placement, &batch);
     }
+    if let Some(folder) = &arguments.dasha {
+        parent::end_with_parent()?;
+        return dasha::run(folder, &placement, &mut print_line);
+    }
     if let Some((artifact, folder)) = &arguments.predict {
         parent::end_with_parent()?;
-        return predict::run(artifact, folder, &placement, &mut |event| {
-            if let Ok(line) = serde_json::to_string(event) {
-                println!("{line}");
-            }
-        });
+        return predict::run(artifact, folder, &placement, &mut print_line);
     }
     let socket = serve::inherited_socket().context("standard input is no socket of forecastd's; try --probe")?;
     Ok(serve::run(socket, &placement)?)
+}
+
+/// One event a line. What cannot be told is nobody's to hear: whoever listened is gone, and so is this process soon.
+#[expect(clippy::print_stdout, reason = "the events that were asked for")]
+fn print_line<T: Serialize>(event: &T) {
+    if let Ok(line) = serde_json::to_string(event) {
+        println!("{line}");
+    }
 }
 
 fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
@@ -87,6 +101,10 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
                     length,
                     max_lookback,
                 });
+            }
+            "--dasha" => {
+                let folder = words.next().context("--dasha takes the folder of a run")?;
+                arguments.dasha = Some(folder.into());
             }
             "--predict" => {
                 let paths = words.next().zip(words.next());

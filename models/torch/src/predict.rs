@@ -100,7 +100,7 @@ fn check_fit(description: &ModelDescription, set: &SampleSet) -> anyhow::Result<
 fn loader(samples: &Arc<Samples>, description: &ModelDescription, placement: &Placement) -> anyhow::Result<Loader> {
     let all: Vec<u32> = (0..samples.count() as u32).collect();
     let options = LoaderOptions {
-        batch: batch_size(&description.architecture, placement.memory),
+        batch: prediction_batch(&description.architecture, placement.memory),
         training: false,
         part: 1.0,
         seed: 0,
@@ -117,7 +117,7 @@ fn loader(samples: &Arc<Samples>, description: &ModelDescription, placement: &Pl
 }
 
 /// As many samples as the widest layer leaves room for.
-fn batch_size(architecture: &Architecture, memory: usize) -> usize {
+pub(crate) fn prediction_batch(architecture: &Architecture, memory: usize) -> usize {
     let widest = match &architecture.backbone {
         Backbone::WideResNet { width, .. } => 16 * u64::from(*width),
         Backbone::ResNet { width } => 2 * u64::from(*width),

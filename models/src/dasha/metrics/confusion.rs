@@ -48,8 +48,17 @@ impl Confusion {
     ///
     /// If there is no such class.
     pub fn add(&mut self, truth: usize, predicted: usize) {
+        self.add_many(truth, predicted, 1);
+    }
+
+    /// Counts so many more.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such class.
+    pub fn add_many(&mut self, truth: usize, predicted: usize, count: u64) {
         assert!(truth < self.classes && predicted < self.classes, "no such class");
-        self.counts[truth * self.classes + predicted] += 1;
+        self.counts[truth * self.classes + predicted] += count;
     }
 
     /// How many of class `truth` were predicted to be of class `predicted`.

@@ -45,7 +45,7 @@ impl Shape {
 
 /// A convolution that keeps the size of its input, or divides it by the stride, rounding up.
 #[derive(Debug)]
-pub struct Convolution {
+pub(super) struct Convolution {
     weight: Tensor,
     bias: Option<Tensor>,
     kernel: Kernel,

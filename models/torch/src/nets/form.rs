@@ -42,7 +42,7 @@ pub struct Correlation {
 /// Two measurements may choose differently, and two forms round differently: what must be the same to the last bit
 /// learns the forms of the earlier run before its first step, or forces one. Clones share what they know.
 #[derive(Clone, Debug, Default)]
-pub struct Forms(Arc<Mutex<Known>>);
+pub(super) struct Forms(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -55,12 +55,12 @@ const RUNS: usize = 3;
 
 impl Forms {
     /// One form for all, and no measurement.
-    pub fn force(&self, form: Option<Form>) {
+    pub(super) fn force(&self, form: Option<Form>) {
         self.table().forced = form;
     }
 
     /// All that were measured or learned, in a fixed order.
-    pub fn known(&self) -> Vec<(Correlation, Form)> {
+    pub(super) fn known(&self) -> Vec<(Correlation, Form)> {
         let table = self.table();
         let mut known: Vec<_> = table.measured.iter().map(|(key, form)| (key.clone(), *form)).collect();
         known.sort_by(|(left, _), (right, _)| left.cmp(right));
@@ -68,7 +68,7 @@ impl Forms {
     }
 
     /// Learns what an earlier run has measured.
-    pub fn learn(&self, known: impl IntoIterator<Item = (Correlation, Form)>) {
+    pub(super) fn learn(&self, known: impl IntoIterator<Item = (Correlation, Form)>) {
         self.table().measured.extend(known);
     }
 

@@ -16,7 +16,7 @@ const REDUCTION: i64 = 16;
 
 /// Batch normalisation (arXiv 1502.03167): by the batch's own moments in training, by running ones afterwards.
 #[derive(Debug)]
-pub struct BatchNorm {
+pub(super) struct BatchNorm {
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -26,7 +26,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Changes nothing at first but the scale.
-    pub fn new(path: &nn::Path, channels: i64) -> Self {
+    pub(super) fn new(path: &nn::Path, channels: i64) -> Self {
         Self {
             weight: path.ones("weight", &[channels]),
             bias: path.zeros("bias", &[channels]),
@@ -38,7 +38,7 @@ impl BatchNorm {
 
     /// The same with another part of each batch in its running moments.
     #[must_use]
-    pub fn with_momentum(self, momentum: f64) -> Self {
+    pub(super) fn with_momentum(self, momentum: f64) -> Self {
         Self { momentum, ..self }
     }
 }
@@ -55,7 +55,7 @@ impl nn::ModuleT for BatchNorm {
 }
 
 /// The non-linearity.
-pub fn activate(input: &Tensor, activation: Activation) -> Tensor {
+pub(super) fn activate(input: &Tensor, activation: Activation) -> Tensor {
     match activation {
         Activation::Relu => input.relu(),
         Activation::Silu => input.silu(),
@@ -66,14 +66,14 @@ pub fn activate(input: &Tensor, activation: Activation) -> Tensor {
 /// Squeeze and excitation (arXiv 1709.01507): each channel is multiplied by a number in 0..1 that follows from the
 /// means of all.
 #[derive(Debug)]
-pub struct Attention {
+pub(super) struct Attention {
     reduce: Convolution,
     expand: Convolution,
 }
 
 impl Attention {
     /// For inputs with so many channels and axes.
-    pub fn new(path: &nn::Path, channels: i64, axes: usize) -> Self {
+    pub(super) fn new(path: &nn::Path, channels: i64, axes: usize) -> Self {
         let middle = (channels / REDUCTION).max(1);
         Self {
             reduce: Convolution::pointwise(&(path / "reduce"), Shape::new(axes, channels, middle)),
@@ -95,7 +95,7 @@ impl nn::Module for Attention {
 /// Edges are repeated outwards.
 ///
 /// Of slices, not of libtorch's paddings: the gradients of those add up in no fixed order on a GPU.
-pub fn blur(input: &Tensor, stride: i64) -> Tensor {
+pub(super) fn blur(input: &Tensor, stride: i64) -> Tensor {
     (2..input.dim() as i64).fold(input.shallow_clone(), |input, axis| blur_along(&input, axis, stride))
 }
 
@@ -132,7 +132,7 @@ fn max_pool(input: &Tensor, stride: i64) -> Tensor {
 ///
 /// Written out, since the gradient of PyTorch's adds up in no fixed order on a GPU. With `n` positions, output `2 i`
 /// lies at `i - i / (2 n - 1)`, and the others mirror these.
-pub fn double_length(input: &Tensor) -> Tensor {
+pub(super) fn double_length(input: &Tensor) -> Tensor {
     let size = input.size()[2];
     let options = (input.kind(), input.device());
     let from_neighbour = Tensor::arange(size, options) / (2 * size - 1) as f64;

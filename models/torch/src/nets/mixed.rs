@@ -21,7 +21,7 @@ const CHOICE_DEVIATION: f64 = 1e-3;
 /// `tch::manual_seed` makes them again. (The publication takes the softmax of `log_softmax(choice) + g`, which is the
 /// same.)
 #[derive(Debug)]
-pub struct MixedConvolution {
+pub(super) struct MixedConvolution {
     weight: Tensor,
     bias: Option<Tensor>,
     choice: Tensor,
@@ -62,17 +62,17 @@ impl MixedConvolution {
     }
 
     /// What each candidate's kernel is multiplied by, given the noise.
-    pub fn coefficients(&self, noise: &Tensor) -> Tensor {
+    pub(super) fn coefficients(&self, noise: &Tensor) -> Tensor {
         (&self.choice + noise).softmax(0, Kind::Float)
     }
 
     /// The one kernel.
-    pub fn kernel(&self, coefficients: &Tensor) -> Tensor {
+    pub(super) fn kernel(&self, coefficients: &Tensor) -> Tensor {
         tch::autocast(false, || self.placement.mix(&self.weight, coefficients))
     }
 
     /// The convolution with given coefficients.
-    pub fn forward_with(&self, input: &Tensor, coefficients: &Tensor) -> Tensor {
+    pub(super) fn forward_with(&self, input: &Tensor, coefficients: &Tensor) -> Tensor {
         let kernel = self.kernel(coefficients);
         let correlation = Correlation::new(input, &kernel, self.stride, self.depthwise);
         let form = self.forms.of(&correlation, input, &kernel);

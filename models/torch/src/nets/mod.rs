@@ -1,4 +1,4 @@
-//! Networks: plain ones with a [`KernelPattern`], the [`Supernet`] that finds the pattern, and the [`loss`] of a task.
+//! Networks: plain ones with a [`KernelPattern`](forecastd_models::dasha::KernelPattern), the [`Supernet`] that finds the pattern, and the [`loss`] of a task.
 //!
 //! Everything is built from the plain data of `forecastd_models::dasha`, and its variables are named as PyTorch would
 //! name them in a `state_dict` (`stages.0.1.conv2.weight`), so that either side reads the other's weights. Variables
@@ -32,14 +32,10 @@ mod mixed;
 mod network;
 mod placement;
 mod supernet;
+#[cfg(test)]
+mod tests;
 
-pub use convolution::Convolution;
-pub use form::{Correlation, Form, Forms};
-pub use layers::{Attention, BatchNorm, activate, blur, double_length};
+pub use form::{Correlation, Form};
 pub use loss::{LossOptions, loss};
-pub use mixed::MixedConvolution;
 pub use network::Network;
-pub use supernet::{Supernet, search_backbone};
-
-#[cfg(doc)]
-use forecastd_models::dasha::KernelPattern;
+pub use supernet::{Supernet, check_space, search_backbone};

@@ -109,7 +109,7 @@ fn spread(kernel: &Tensor, axis: i64, dilation: i64) -> Tensor {
 
 /// Candidates that can be added up at once, by their index. Of one dilation, sizes must be all odd or all even, or
 /// their middles would not lie on each other.
-fn grouped(kernels: &[Kernel], axes: usize) -> Vec<Vec<usize>> {
+pub(super) fn grouped(kernels: &[Kernel], axes: usize) -> Vec<Vec<usize>> {
     if axes == 1 {
         return vec![(0..kernels.len()).collect()];
     }

@@ -19,7 +19,11 @@ const SMALLEST_NORM: f64 = 1e-8;
 /// Widths of the U-Net that a 2-D U-Net is searched with, and of its last level.
 const SMALL_UNET: (u32, u32) = (25, 50);
 
-/// A backbone in which every searched convolution is a [`MixedConvolution`].
+/// A backbone in which every searched convolution is mixed from all candidates: one kernel, the sum of every
+/// candidate's own, each times its coefficient (arXiv 2204.07554).
+///
+/// The coefficients are `softmax(choice + g)`, with `g` of Gumbel's distribution drawn anew for every batch, in
+/// training and after it, from libtorch's generator of the device: `tch::manual_seed` makes them again.
 #[derive(Debug)]
 pub struct Supernet {
     body: Box<dyn ModuleT>,
@@ -44,8 +48,8 @@ impl Supernet {
         depthwise: bool,
     ) -> Result<Self, ArchitectureError> {
         architecture.check()?;
+        check_space(space)?;
         let kernels = space.kernels();
-        check(&kernels)?;
         let mut mixed = Mixed {
             path: choices,
             choices: Vec::new(),
@@ -80,17 +84,18 @@ impl Supernet {
         KernelPattern(self.choices.iter().map(best).collect())
     }
 
-    /// How each convolution is computed; what is told to them holds from the next step on.
+    /// How each convolution is computed: what was measured at its first use, or [set](Self::set_forms).
     pub fn forms(&self) -> Vec<(Correlation, Form)> {
         self.forms.known()
     }
 
-    /// As an earlier run has measured: see [`Forms`].
+    /// As an earlier run has measured. Two forms round differently and two measurements may choose differently, so
+    /// that what must be the same to the last bit needs this, or [`Self::force_form`].
     pub fn set_forms(&self, known: impl IntoIterator<Item = (Correlation, Form)>) {
         self.forms.learn(known);
     }
 
-    /// One form for all, whatever is faster; none measures again.
+    /// One form for all, whatever is faster; `None` goes back to the faster.
     pub fn force_form(&self, form: Option<Form>) {
         self.forms.force(form);
     }
@@ -141,16 +146,21 @@ pub fn search_backbone(backbone: &Backbone, axes: usize) -> Backbone {
     }
 }
 
-/// Of a space that may come from anywhere.
-fn check(kernels: &[Kernel]) -> Result<(), ArchitectureError> {
+/// Whether a supernet can be made of a space, which may come from anywhere.
+///
+/// # Errors
+///
+/// There is no kernel in it, too many, or one that cannot be.
+pub fn check_space(space: &SearchSpace) -> Result<(), ArchitectureError> {
     let count = |what, found: u64, most: u64| {
         if (1..=most).contains(&found) {
             return Ok(());
         }
         Err(ArchitectureError::Count { what, found, most })
     };
-    count("the number of kernels to choose from", kernels.len() as u64, 1024)?;
-    for kernel in kernels {
+    let pairs = space.kernel_sizes.len() as u64 * space.dilations.len() as u64;
+    count("the number of kernels to choose from", pairs, 1024)?;
+    for kernel in space.kernels() {
         count("a kernel size", u64::from(kernel.size), 255)?;
         count("a dilation", u64::from(kernel.dilation), 255)?;
     }

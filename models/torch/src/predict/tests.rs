@@ -159,8 +159,8 @@ fn a_value_that_is_not_finite_is_told_and_no_result_is_left() {
 #[test]
 fn a_batch_is_as_large_as_memory_allows() {
     let architecture = described().architecture;
-    assert_eq!(batch_size(&architecture, 0), 1);
-    assert_eq!(batch_size(&architecture, usize::MAX), MAX_BATCH as usize);
+    assert_eq!(prediction_batch(&architecture, 0), 1);
+    assert_eq!(prediction_batch(&architecture, usize::MAX), MAX_BATCH as usize);
     let one = 4 * COPIES as usize * 4 * 16;
-    assert_eq!(batch_size(&architecture, 10 * one), 10);
+    assert_eq!(prediction_batch(&architecture, 10 * one), 10);
 }

@@ -1,0 +1,186 @@
+//! How networks are trained beyond hyper-parameters, as a part of [`DashaJob`](super::DashaJob).
+
+use serde::{Deserialize, Serialize};
+
+use super::architecture::{Extras, InputShape, Task};
+use super::augmentation::Augmentation;
+use super::trial::{Distribution, HyperParameters, TrialSpace};
+
+/// Trials from which on the paper's space can be afforded: most of what it draws learns nothing.
+const MANY_TRIALS: u32 = 60;
+
+/// How trials and the last training go. Every default is for a run of which nothing more is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingOptions {
+    /// The part of a target that goes to the other classes; none takes the paper's, 0.1 for tiles with one class each
+    /// and 0 otherwise.
+    pub label_smoothing: Option<f64>,
+    /// Whether the loss weighs each class by the inverse of its frequency in training.
+    pub class_weights: bool,
+    /// How much of 1 - Dice is added to the loss of a segmentation.
+    pub dice: f64,
+    /// The longest gradient of a step; 0 for any. The paper's has none outside of the search, but it also lets trials
+    /// diverge at no cost to itself.
+    pub clip: f64,
+    /// How much of the averaged weights stays at each step, after a start; 0 for no average.
+    pub ema: f64,
+    /// Epochs without a better score after which the last training ends; 0 for never.
+    pub patience: u32,
+    /// Variations of training samples; none takes the paper's.
+    pub augmentation: Option<Augmentation>,
+    /// What trials draw from; none takes the paper's, or a narrower one where there are few trials.
+    pub space: Option<TrialSpace>,
+    /// Frames that trials draw from, beyond the paper. The default is the frame as it is, alone.
+    pub variations: Vec<Variation>,
+    /// Single precision everywhere; otherwise a GPU multiplies in bfloat16.
+    pub full_precision: bool,
+}
+
+impl Default for TrainingOptions {
+    fn default() -> Self {
+        Self {
+            label_smoothing: None,
+            class_weights: false,
+            dice: 0.0,
+            clip: 5.0,
+            ema: 0.999,
+            patience: 60,
+            augmentation: None,
+            space: None,
+            variations: vec![Variation::default()],
+            full_precision: false,
+        }
+    }
+}
+
+/// A frame's own form, varied.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Variation {
+    /// Beyond the frame's paper.
+    pub extras: Extras,
+    /// Times the frame's channels.
+    pub width: f64,
+}
+
+impl Default for Variation {
+    fn default() -> Self {
+        Self {
+            extras: Extras::default(),
+            width: 1.0,
+        }
+    }
+}
+
+impl TrainingOptions {
+    /// The first option with which nothing can be trained, in words.
+    pub fn fault(&self) -> Option<String> {
+        let part = |value: f64| (0.0..1.0).contains(&value);
+        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
+        let smoothing = self.label_smoothing.unwrap_or(0.0);
+        let numbers = [
+            ("label_smoothing", smoothing, part(smoothing), "in [0, 1)"),
+            ("dice", self.dice, not_negative(self.dice), "0 or greater"),
+            ("clip", self.clip, not_negative(self.clip), "0 or greater"),
+            ("ema", self.ema, part(self.ema), "in [0, 1)"),
+        ];
+        if let Some((name, value, _, bounds)) = numbers.into_iter().find(|(_, _, sound, _)| !sound) {
+            return Some(format!("training.{name} is {value}; it must be {bounds}"));
+        }
+        let is_sound = |variation: &Variation| variation.width > 0.0 && variation.width <= 16.0;
+        if self.variations.is_empty() || !self.variations.iter().all(is_sound) {
+            return Some("training.variations must name one at least, each with a width in (0, 16]".to_owned());
+        }
+        let space = self.space.as_ref().map(TrialSpace::check)?;
+        space.err().map(|error| format!("training.space.{error}"))
+    }
+
+    /// The part of a target that goes to the other classes.
+    pub fn smoothing(&self, input: &InputShape, task: Task) -> f64 {
+        let of_paper = if task == Task::Classify && !input.is_sequence() {
+            0.1
+        } else {
+            0.0
+        };
+        self.label_smoothing.unwrap_or(of_paper)
+    }
+
+    /// How training samples are varied.
+    pub fn augmentation(&self, input: &InputShape) -> Augmentation {
+        self.augmentation.unwrap_or_else(|| Augmentation::paper(input))
+    }
+
+    /// What so many trials draw from.
+    pub fn trial_space(&self, trials: u32) -> TrialSpace {
+        let default = || {
+            if trials < MANY_TRIALS {
+                narrow_space()
+            } else {
+                TrialSpace::default()
+            }
+        };
+        self.space.clone().unwrap_or_else(default)
+    }
+}
+
+/// For few trials: around what trains most networks with batch normalisation.
+fn narrow_space() -> TrialSpace {
+    TrialSpace {
+        learning_rate: Distribution::Loguniform { low: 0.005, high: 0.4 },
+        dropout: Distribution::Choice(vec![0.0, 0.05, 0.1, 0.2]),
+        weight_decay: Distribution::Loguniform { low: 1e-5, high: 5e-3 },
+        momentum: Distribution::Uniform { low: 0.85, high: 0.97 },
+        ..TrialSpace::default()
+    }
+}
+
+/// Hyper-parameters that nothing had to be tried for: those of the search for kernels, by stochastic gradient descent
+/// or, for a U-Net of tiles, by AdamW.
+pub fn default_hyper_parameters(adam: bool, task: Task) -> HyperParameters {
+    let plain = HyperParameters::default();
+    if adam {
+        return HyperParameters {
+            learning_rate: 1e-3,
+            weight_decay: 0.05,
+            ..plain
+        };
+    }
+    match task {
+        Task::Regress => HyperParameters {
+            learning_rate: 0.02, // a squared error's gradient has no bound
+            ..plain
+        },
+        _ => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_faults_have_their_key() {
+        let options = TrainingOptions::default();
+        assert_eq!(options.fault(), None);
+        assert_eq!(serde_json::from_str::<TrainingOptions>("{}").ok(), Some(options));
+        for (json, told) in [
+            (r#"{"ema": 1}"#, "training.ema is 1"),
+            (r#"{"clip": -1}"#, "training.clip is -1"),
+            (r#"{"variations": []}"#, "training.variations"),
+            (r#"{"space": {"dropout": {"choice": []}}}"#, "training.space.dropout"),
+        ] {
+            let options: TrainingOptions = serde_json::from_str(json).expect("it parses");
+            let fault = options.fault().expect("it is not sound");
+            assert!(fault.contains(told), "{fault}");
+        }
+    }
+
+    #[test]
+    fn few_trials_draw_from_a_narrow_space_and_many_from_the_papers() {
+        let options = TrainingOptions::default();
+        assert_eq!(options.trial_space(120), TrialSpace::default());
+        assert_eq!(options.trial_space(12).check(), Ok(()));
+        assert_ne!(options.trial_space(12), TrialSpace::default());
+    }
+}

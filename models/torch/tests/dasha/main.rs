@@ -1,0 +1,9 @@
+//! `--dasha` as the daemon starts it: from a folder of samples to an artifact, killed or not.
+
+mod child;
+mod endurance;
+mod folder;
+mod motif;
+mod refusals;
+mod resume;
+mod stages;
