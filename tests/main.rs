@@ -10,6 +10,7 @@ mod architecture;
 mod backtest;
 mod bad_files;
 mod commands;
+mod dasha;
 mod demo;
 mod forecasts;
 mod method;

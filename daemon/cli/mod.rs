@@ -43,11 +43,8 @@ enum Command {
     Fit(fit::Fit),
     /// Judge a method on rows it has not seen, by the protocols of the literature.
     Backtest(backtest::Backtest),
-    /// Design, train and test a small convolutional network for the labelled tiles or sequences of a parquet file.
     Dasha(dasha::Dasha),
-    /// Have a network that dasha made predict the tiles or sequences of a parquet file.
     Predict(predict::Predict),
-    /// Say what a network is and how good, and check that its files are whole.
     Inspect(inspect::Inspect),
     /// Prove that the state is whole: every row accounted for, every segment intact.
     Fsck(fsck::Fsck),

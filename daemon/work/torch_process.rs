@@ -64,7 +64,7 @@ pub enum TorchError {
     #[error("`torch.start` is `never`, and this needs libtorch")]
     Never,
     /// The executable is not where it should be.
-    #[error("no executable of libtorch's side: {sought} not found; `torch.executable` names it")]
+    #[error("no executable of libtorch's side: {sought} not found; `torch.executable` or --executable names it")]
     Missing {
         /// Where it was looked for.
         sought: String,

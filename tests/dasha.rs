@@ -1,0 +1,259 @@
+//! From a parquet file to a network, from the network to predictions: the commands with the real child, and what is
+//! said where there is nothing to train.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{forecastd, skip, wait_for};
+
+fn executable() -> Option<String> {
+    std::env::var("FORECASTD_TORCH")
+        .ok()
+        .or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
+}
+
+/// Sequences of which half have a motif somewhere; the same for the same seed.
+fn sequences(folder: &Path, name: &str, count: u64) -> PathBuf {
+    let mut state = 7_u64;
+    let mut random = |bound: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    let (mut texts, mut labels, mut splits, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for row in 0..count {
+        let mut text: Vec<u8> = (0..40).map(|_| b"ACGT"[random(4) as usize]).collect();
+        let label = random(2) as i32;
+        if label == 1 {
+            let start = random(32) as usize;
+            text[start..start + 8].copy_from_slice(b"TTGACATA");
+        }
+        texts.push(String::from_utf8(text).unwrap());
+        labels.push(label);
+        splits.push(["train", "train", "train", "dev", "test"][(row % 5) as usize]);
+        ids.push(format!("s{row}"));
+    }
+    let path = folder.join(name);
+    write(
+        &path,
+        vec![
+            ("sequence", Arc::new(StringArray::from(texts))),
+            ("label", Arc::new(Int32Array::from(labels))),
+            ("split", Arc::new(StringArray::from(splits))),
+            ("name", Arc::new(StringArray::from(ids))),
+        ],
+    );
+    path
+}
+
+fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// The command, with budgets for a test.
+fn dasha<'a>(file: &'a str, out: &'a str, executable: &'a str) -> Vec<&'a str> {
+    let mut arguments = vec!["dasha", file, "--task", "classify", "--input", "sequence", "--out", out];
+    arguments.extend([
+        "--executable",
+        executable,
+        "--backbone",
+        "wide_resnet",
+        "--scale",
+        "small",
+    ]);
+    arguments.extend([
+        "--search-epochs",
+        "1",
+        "--trials",
+        "2",
+        "--max-epochs",
+        "2",
+        "--retrain-epochs",
+        "3",
+    ]);
+    arguments.extend(["--threads", "1", "--batch", "32"]);
+    arguments
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
+    let Some(executable) = executable() else { return };
+    let dir = TempDir::new().unwrap();
+    let file = sequences(dir.path(), "motif.parquet", 300);
+    let out = dir.path().join("motif");
+    let arguments = dasha(text(&file), text(&out), &executable);
+    let output = forecastd(&[&arguments[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let card: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&card["data"]["train"], &card["data"]["test"]),
+        (&180.into(), &60.into())
+    );
+    assert!(
+        stderr(&output).contains("splits are by column \"split\""),
+        "{}",
+        stderr(&output)
+    );
+    for name in [
+        "weights.safetensors",
+        "model.json",
+        "card.json",
+        "BLAKE3SUMS",
+        "README.md",
+    ] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    for name in ["kernels.svg", "trials.svg", "score.svg", "loss.svg", "confusion.svg"] {
+        let picture = fs::read_to_string(out.join(name)).unwrap();
+        assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"), "{name}");
+        assert!(
+            fs::read_to_string(out.join("README.md")).unwrap().contains(name),
+            "{name}"
+        );
+    }
+    assert!(!out.join(".run").exists());
+
+    let again = forecastd(&arguments);
+    assert!(stderr(&again).contains("holds an artifact"), "{}", stderr(&again));
+
+    let inspected = forecastd(&["inspect", text(&out), "--json"]);
+    assert!(inspected.status.success(), "{}", stderr(&inspected));
+    let told: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert_eq!(told["card"]["data"]["hash"], card["data"]["hash"]);
+
+    let predictions = dir.path().join("predictions.parquet");
+    let predict = [
+        "predict",
+        text(&out),
+        text(&file),
+        "--out",
+        text(&predictions),
+        "--id",
+        "name",
+    ];
+    let output = forecastd(&[&predict[..], &["--executable", &executable, "--json", "--threads", "1"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(scores["samples"], 300);
+    assert!(scores["scores"]["accuracy"].as_f64().unwrap() > 0.0);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&predictions).unwrap()).unwrap();
+    let rows: Vec<RecordBatch> = reader.build().unwrap().map(|batch| batch.unwrap()).collect();
+    let columns: Vec<_> = rows[0]
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    assert_eq!(columns, ["name", "label", "probability", "score_0", "score_1"]);
+    assert_eq!(
+        (rows[0].column(0).as_string::<i32>().value(1), rows[0].column(0).len()),
+        ("s1", 300)
+    );
+
+    let mut weights = fs::read(out.join("weights.safetensors")).unwrap();
+    *weights.last_mut().unwrap() ^= 1;
+    fs::write(out.join("weights.safetensors"), weights).unwrap();
+    let told = stderr(&forecastd(&["inspect", text(&out)]));
+    assert!(
+        told.contains("weights.safetensors: its BLAKE3 is not that of BLAKE3SUMS"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_killed_run_goes_on_with_the_same_command_and_with_no_other() {
+    let Some(executable) = executable() else { return };
+    let dir = TempDir::new().unwrap();
+    let file = sequences(dir.path(), "motif.parquet", 300);
+    let out = dir.path().join("motif");
+    let arguments = dasha(text(&file), text(&out), &executable);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_forecastd"))
+        .args(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the samples", || out.join(".run/samples.json").exists().then_some(()));
+    thread::sleep(Duration::from_millis(1500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if !out.join("card.json").exists() {
+        let other = forecastd(&[&arguments[..], &["--seed", "9"]].concat());
+        assert!(!other.status.success());
+        assert!(stderr(&other).contains("job.seed was 0 and is 9"), "{}", stderr(&other));
+        let output = forecastd(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("going on where an earlier run"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    assert!(out.join("card.json").is_file());
+}
+
+#[test]
+fn what_cannot_be_trained_is_told_before_anything_is() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("bad.parquet");
+    let out = dir.path().join("out");
+    let texts = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let told = |columns: Vec<(&str, ArrayRef)>| {
+        write(&path, columns);
+        let output = forecastd(&dasha(text(&path), text(&out), "/nowhere/forecastd-torch"));
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(!out.exists(), "nothing is left of a run that never was");
+        stderr(&output)
+    };
+    let labels = || -> ArrayRef { Arc::new(Int32Array::from(vec![0, 1, -1, 1])) };
+    let splits = || texts(&["train", "train", "val", "test"]);
+    let sound = || texts(&["ACGT", "AC", "GG", "T"]);
+    let said = told(vec![("sequence", sound()), ("label", labels()), ("split", splits())]);
+    assert!(
+        said.contains("bad.parquet: row 2, column \"label\": label -1 is negative"),
+        "{said}"
+    );
+    let labels = || -> ArrayRef { Arc::new(Int32Array::from(vec![0, 1, 0, 1])) };
+    let said = told(vec![("sequence", texts(&["ACGT", "", "GG", "T"])), ("label", labels())]);
+    assert!(said.contains("row 1, column \"sequence\": an empty sequence"), "{said}");
+    let said = told(vec![("dna_text", sound()), ("label", labels())]);
+    assert!(
+        said.contains("name it with --image; the file has \"dna_text\", \"label\""),
+        "{said}"
+    );
+
+    write(
+        &path,
+        vec![("sequence", sound()), ("label", labels()), ("split", splits())],
+    );
+    let output = forecastd(&dasha(text(&path), text(&out), "/nowhere/forecastd-torch"));
+    assert!(
+        stderr(&output).contains("/nowhere/forecastd-torch not found"),
+        "{}",
+        stderr(&output)
+    );
+    let output = forecastd(&["inspect", text(dir.path())]);
+    assert!(stderr(&output).contains("weights.safetensors"), "{}", stderr(&output));
+}
