@@ -134,11 +134,11 @@ fn write_course(text: &mut String, card: &Card) -> fmt::Result {
     let with = &chosen.hyper_parameters;
     writeln!(
         text,
-        "- Hyper-parameters from {tried}: learning rate {}, dropout {}, weight decay {}, momentum {}.",
-        Figure(with.learning_rate),
-        Figure(with.dropout),
+        "- Hyper-parameters from {tried}: learning rate {:.3}, dropout {:.2}, weight decay {}, momentum {:.2}.",
+        with.learning_rate,
+        with.dropout,
         Figure(with.weight_decay),
-        Figure(with.momentum)
+        with.momentum
     )?;
     writeln!(
         text,
@@ -190,6 +190,12 @@ fn plain(text: &str) -> String {
         .collect()
 }
 
+/// A name as code.
 fn code(text: &str) -> String {
-    format!("`{}`", plain(text).replace('`', " "))
+    let odd = |character: char| character.is_control() || character == '`';
+    let text: String = text
+        .chars()
+        .map(|character| if odd(character) { ' ' } else { character })
+        .collect();
+    format!("`{text}`")
 }

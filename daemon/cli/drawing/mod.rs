@@ -82,7 +82,8 @@ pub(super) fn alone(figure: &impl fmt::Display) -> String {
     let figure = figure.to_string();
     let start = figure.find("<svg").unwrap_or(0);
     let end = figure.rfind("</svg>").unwrap_or(figure.len());
-    let picture = figure[start..end].replacen('>', &format!(">\n<style>\n{STYLE}</style>\n"), 1);
+    let ground = "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"; // some pages are dark
+    let picture = figure[start..end].replacen('>', &format!(">\n<style>\n{STYLE}</style>\n{ground}"), 1);
     format!("{picture}</svg>\n")
 }
 
@@ -107,7 +108,7 @@ pub(super) fn frame(f: &mut Formatter<'_>, x: &Axis, y: &Axis, x_name: &str, y_n
         let place = x.at(tick);
         writeln!(
             f,
-            "<line class=axis x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{BOTTOM}\" y2=\"{end}\"/>"
+            "<line class=\"axis\" x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{BOTTOM}\" y2=\"{end}\"/>"
         )?;
         text(f, (place, BOTTOM + 18.0), Anchor::Middle, "soft", &name)?;
     }
@@ -115,7 +116,7 @@ pub(super) fn frame(f: &mut Formatter<'_>, x: &Axis, y: &Axis, x_name: &str, y_n
     let middle = (TOP + BOTTOM) / 2.0;
     writeln!(
         f,
-        "<text class=soft x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">\
+        "<text class=\"soft\" x=\"14\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle})\">\
          {y_name}</text>"
     )
 }
@@ -126,13 +127,13 @@ pub(super) fn rules(f: &mut Formatter<'_>, y: &Axis) -> fmt::Result {
         let place = y.at(tick);
         writeln!(
             f,
-            "<line class=grid x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>"
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>"
         )?;
         text(f, (LEFT - 6.0, place + 4.5), Anchor::End, "soft", &name)?;
     }
     writeln!(
         f,
-        "<line class=axis x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>"
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>"
     )
 }
 
@@ -172,7 +173,7 @@ pub(super) fn polyline(f: &mut Formatter<'_>, colour: &str, dashes: &str, line: 
             let points = points(part);
             writeln!(
                 f,
-                "<polyline class=line stroke=\"{colour}\" stroke-dasharray=\"{dashes}\" points=\"{points}\"/>"
+                "<polyline class=\"line\" stroke=\"{colour}\" stroke-dasharray=\"{dashes}\" points=\"{points}\"/>"
             )?;
         }
     }

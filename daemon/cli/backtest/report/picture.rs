@@ -55,7 +55,7 @@ impl fmt::Display for Fan<'_> {
         let cutoff = x.at(0.0);
         writeln!(
             f,
-            "<line class=axis x1=\"{cutoff:.1}\" x2=\"{cutoff:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\"/>"
+            "<line class=\"axis\" x1=\"{cutoff:.1}\" x2=\"{cutoff:.1}\" y1=\"{TOP}\" y2=\"{BOTTOM}\"/>"
         )?;
         let past = before.iter().rev().enumerate();
         let past = past.map(|(back, value)| (x.at(-(back as f64)), y.at(*value)));
