@@ -83,7 +83,8 @@ pub(super) fn alone(figure: &impl fmt::Display) -> String {
     let start = figure.find("<svg").unwrap_or(0);
     let end = figure.rfind("</svg>").unwrap_or(figure.len());
     let ground = "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"; // some pages are dark
-    let picture = figure[start..end].replacen('>', &format!(">\n<style>\n{STYLE}</style>\n{ground}"), 1);
+    let picture = figure[start..end].replacen("<svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"", 1);
+    let picture = picture.replacen('>', &format!(">\n<style>\n{STYLE}</style>\n{ground}"), 1);
     format!("{picture}</svg>\n")
 }
 
@@ -91,7 +92,7 @@ pub(super) fn open(f: &mut Formatter<'_>, title: &str, height: f64) -> fmt::Resu
     let title = Escaped(title);
     writeln!(
         f,
-        "<figure><svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">"
+        "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">"
     )
 }
 

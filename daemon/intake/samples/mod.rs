@@ -17,13 +17,14 @@ mod masks;
 mod pixels;
 mod source;
 mod splits;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
 use forecastd_models::dasha::{ElementType, InputShape, SampleSet, Split, Task};
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +35,12 @@ pub use pixels::{PixelLayout, PixelType};
 use columns::{Plan, check_input, check_label};
 use folder::RecordFile;
 use inputs::Inputs;
-use labels::{Labels, Targets};
-use letters::{Letters, Seen};
+use labels::Targets;
 use masks::Masks;
 use source::Source;
-use splits::{By, SplitRows};
+use splits::By;
+use survey::Survey;
+use writer::Writer;
 
 use super::columns::is_text;
 use super::parts::Watch;
@@ -334,156 +336,4 @@ fn write_targets(folder: &Path, name: &str, targets: Targets) -> Result<Vec<Stri
     file.fill(|out| targets.write(out))?;
     file.finish()?;
     Ok(targets.labels)
-}
-
-/// What the first pass finds.
-struct Survey {
-    labels: Labels,
-    splits: SplitRows,
-    seen: Seen,
-}
-
-impl Survey {
-    fn read(
-        source: &Source,
-        plan: &Plan,
-        request: &SampleRequest,
-        watch: &mut Watch<'_>,
-    ) -> Result<Self, SamplesError> {
-        let schema = source.schema();
-        let of_masks = request.task == Task::Segment;
-        let label = plan.label.filter(|_| !of_masks);
-        let label_name = plan.label_name.filter(|_| !of_masks);
-        let letters = is_text(schema.field(plan.input).data_type()).then(|| Letters::new(&request.alphabet));
-        let letters = letters.transpose().map_err(|detail| source.refused(detail))?;
-        let mut survey = Self {
-            labels: Labels::new(request.task, plan.label.map_or("", |label| schema.field(label).name())),
-            splits: SplitRows::new(request.seed),
-            seen: Seen::default(),
-        };
-        let texts = letters.is_some().then_some(plan.input);
-        let roots = Plan::roots([label, label_name, plan.split, plan.id, texts]);
-        if roots.is_empty() {
-            return Ok(survey);
-        }
-        let place = |root: usize| roots.partition_point(|other| *other < root);
-        source.read(&roots, watch, |first, batch| {
-            if let Some(label) = label {
-                let names = label_name.map(|name| batch.column(place(name)));
-                let taken = survey.labels.take(batch.column(place(label)), names);
-                taken.map_err(|(row, detail)| source.cell(first + row, label, detail))?;
-            }
-            survey.take_splits(source, plan, (first, batch), &place)?;
-            if let Some(letters) = &letters {
-                let cell = |row: u64, detail: String| source.cell(row, plan.input, detail);
-                let column = cells::texts(batch.column(place(plan.input)));
-                let column = column.map_err(|error| cell(first, error.to_string()))?;
-                for (row, text) in (first..).zip(column.iter()) {
-                    letters
-                        .see(row, text, &mut survey.seen)
-                        .map_err(|detail| cell(row, detail))?;
-                }
-            }
-            Ok(())
-        })?;
-        if let Some(letters) = letters {
-            let checked = letters.check(&survey.seen);
-            checked.map_err(|(row, detail)| source.cell(row, plan.input, detail))?;
-        }
-        Ok(survey)
-    }
-
-    fn take_splits(
-        &mut self,
-        source: &Source,
-        plan: &Plan,
-        (first, batch): (u64, &RecordBatch),
-        place: &impl Fn(usize) -> usize,
-    ) -> Result<(), SamplesError> {
-        if let Some(split) = plan.split {
-            let words = cells::texts(batch.column(place(split)));
-            let words = words.map_err(|error| source.cell(first, split, error))?;
-            for (row, word) in (first..).zip(words.iter()) {
-                self.splits
-                    .tell(word)
-                    .map_err(|detail| source.cell(row, split, detail))?;
-            }
-        }
-        match plan.id {
-            Some(id) => {
-                let ids = cells::texts(batch.column(place(id))).map_err(|error| source.cell(first, id, error))?;
-                for (row, text) in (first..).zip(ids.iter()) {
-                    let text = text.ok_or_else(|| source.cell(row, id, "no id"))?;
-                    self.splits.identify(text.as_bytes());
-                }
-            }
-            None => (first..)
-                .take(batch.num_rows())
-                .for_each(|row| self.splits.identify(row.to_string().as_bytes())),
-        }
-        Ok(())
-    }
-
-    fn letters_note(&self) -> Option<String> {
-        let unknown = self.seen.unknown;
-        (unknown > 0).then(|| format!("{unknown} letters are not in the alphabet and count as none"))
-    }
-}
-
-/// The second pass.
-struct Writer<'a> {
-    source: &'a Source,
-    plan: &'a Plan,
-    inputs: Inputs,
-    masks: Option<Masks>,
-    splits: &'a [Split],
-}
-
-impl Writer<'_> {
-    /// Writes `inputs.bin`, and masks into the file of that name.
-    fn write(
-        &mut self,
-        folder: &Path,
-        masks_name: &str,
-        watch: &mut Watch<'_>,
-    ) -> Result<(InputShape, ElementType), SamplesError> {
-        let (source, input) = (self.source, self.plan.input);
-        let label = self.plan.label.filter(|_| self.masks.is_some());
-        let roots = Plan::roots([Some(input), label]);
-        let place = |root: usize| roots.partition_point(|other| *other < root);
-        let mut inputs_file = RecordFile::create(folder, "inputs.bin")?;
-        let mut masks_file = label.map(|_| RecordFile::create(folder, masks_name)).transpose()?;
-        let (mut record, mut mask) = (Vec::new(), Vec::new());
-        source.read(&roots, watch, |first, batch| {
-            let piece = self.inputs.piece(batch.column(place(input)));
-            let piece = piece.map_err(|error| source.cell(first, input, error))?;
-            let mask_piece = label.map(|label| Masks::piece(batch.column(place(label)))).transpose();
-            let mask_piece = mask_piece.map_err(|error| source.cell(first, label.unwrap_or(input), error))?;
-            for row in 0..batch.num_rows() {
-                let number = first + row as u64;
-                record.clear();
-                let filled = self.inputs.write(&piece, row, &mut record);
-                let filled = filled.map_err(|detail| source.cell(number, input, detail))?;
-                inputs_file.append(&record)?;
-                let (Some(masks), Some(cells), Some(file), Some(label)) =
-                    (&mut self.masks, &mask_piece, &mut masks_file, label)
-                else {
-                    continue;
-                };
-                mask.clear();
-                let (shape, _) = self.inputs.shape().map_err(|detail| source.refused(detail))?;
-                let split = self.splits[number as usize];
-                masks
-                    .write((cells, row), (number, split), (&shape.size, filled), &mut mask)
-                    .map_err(|detail| source.cell(number, label, detail))?;
-                file.append(&mask)?;
-            }
-            Ok(())
-        })?;
-        inputs_file.finish()?;
-        if let Some(file) = masks_file {
-            file.finish()?;
-        }
-        self.inputs.shape().map_err(|detail| source.refused(detail))
-    }
 }

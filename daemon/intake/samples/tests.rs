@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array,
-    ListArray, StringArray, UInt16Array,
+    ListArray, RecordBatch, StringArray, UInt16Array,
 };
 use arrow::datatypes::{Float32Type, Int32Type, UInt16Type};
 use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
