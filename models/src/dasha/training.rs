@@ -9,6 +9,9 @@ use super::trial::{Distribution, HyperParameters, TrialSpace};
 /// Trials from which on the paper's space can be afforded: most of what it draws learns nothing.
 const MANY_TRIALS: u32 = 60;
 
+/// Pixels below which a tile is small.
+const SMALL_TILE: u64 = 256;
+
 /// How trials and the last training go. Every default is for a run of which nothing more is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,9 +109,21 @@ impl TrainingOptions {
         self.label_smoothing.unwrap_or(of_paper)
     }
 
-    /// How training samples are varied.
+    /// How training samples are varied. Of small tiles a free rotation would leave too little: they are turned by
+    /// quarters.
     pub fn augmentation(&self, input: &InputShape) -> Augmentation {
-        self.augmentation.unwrap_or_else(|| Augmentation::paper(input))
+        let is_small = !input.is_sequence() && input.positions() < SMALL_TILE;
+        let of_paper = Augmentation::paper(input);
+        let default = if is_small {
+            Augmentation {
+                rotation: 0.0,
+                quarter_turns: input.size.windows(2).all(|sides| sides[0] == sides[1]),
+                ..of_paper
+            }
+        } else {
+            of_paper
+        };
+        self.augmentation.unwrap_or(default)
     }
 
     /// What so many trials draw from.
@@ -174,6 +189,22 @@ mod tests {
             let fault = options.fault().expect("it is not sound");
             assert!(fault.contains(told), "{fault}");
         }
+    }
+
+    #[test]
+    fn small_tiles_are_turned_by_quarters_and_large_ones_freely() {
+        let turned = |size: &[u32]| {
+            let input = InputShape {
+                bands: 4,
+                size: size.to_vec(),
+            };
+            let augmentation = TrainingOptions::default().augmentation(&input);
+            (augmentation.rotation, augmentation.quarter_turns)
+        };
+        assert_eq!(turned(&[64, 64]), (90.0, false));
+        assert_eq!(turned(&[3, 3]), (0.0, true));
+        assert_eq!(turned(&[3, 4]), (0.0, false));
+        assert_eq!(turned(&[500]), (0.0, false));
     }
 
     #[test]

@@ -180,9 +180,8 @@ impl Learner {
         if let Some(average) = &mut self.average {
             let steps = state.get("steps").ok_or_else(|| missing("steps".to_owned()))?;
             let steps = steps.int64_value(&[0]);
-            average
-                .restore(steps, &|variables| take(variables, "average", state))
-                .map_err(missing)?;
+            let of_average = |name: &str| state.get(&format!("average/{name}")).map(Tensor::shallow_clone);
+            average.restore(steps, &of_average).map_err(missing)?;
         }
         Ok(())
     }
