@@ -126,14 +126,12 @@ impl TrainingOptions {
         self.augmentation.unwrap_or(default)
     }
 
-    /// What so many trials draw from.
-    pub fn trial_space(&self, trials: u32) -> TrialSpace {
-        let default = || {
-            if trials < MANY_TRIALS {
-                narrow_space()
-            } else {
-                TrialSpace::default()
-            }
+    /// What so many trials draw from, by AdamW or by stochastic gradient descent.
+    pub fn trial_space(&self, trials: u32, adam: bool) -> TrialSpace {
+        let default = || match (trials < MANY_TRIALS, adam) {
+            (false, _) => TrialSpace::default(),
+            (true, false) => narrow_space(),
+            (true, true) => narrow_space_of_adam(),
         };
         self.space.clone().unwrap_or_else(default)
     }
@@ -147,6 +145,15 @@ fn narrow_space() -> TrialSpace {
         weight_decay: Distribution::Loguniform { low: 1e-5, high: 5e-3 },
         momentum: Distribution::Uniform { low: 0.85, high: 0.97 },
         ..TrialSpace::default()
+    }
+}
+
+/// The same for AdamW, whose steps are as long as the rate whatever the gradient.
+fn narrow_space_of_adam() -> TrialSpace {
+    TrialSpace {
+        learning_rate: Distribution::Loguniform { low: 1e-4, high: 0.01 },
+        weight_decay: Distribution::Loguniform { low: 1e-3, high: 0.2 },
+        ..narrow_space()
     }
 }
 
@@ -210,8 +217,10 @@ mod tests {
     #[test]
     fn few_trials_draw_from_a_narrow_space_and_many_from_the_papers() {
         let options = TrainingOptions::default();
-        assert_eq!(options.trial_space(120), TrialSpace::default());
-        assert_eq!(options.trial_space(12).check(), Ok(()));
-        assert_ne!(options.trial_space(12), TrialSpace::default());
+        for adam in [false, true] {
+            assert_eq!(options.trial_space(120, adam), TrialSpace::default());
+            assert_eq!(options.trial_space(12, adam).check(), Ok(()));
+            assert_ne!(options.trial_space(12, adam), TrialSpace::default());
+        }
     }
 }

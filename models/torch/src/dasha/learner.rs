@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use forecastd_models::dasha::{Architecture, Backbone, HyperParameters, Random, Task, TrainingOptions};
+use forecastd_models::dasha::{Architecture, Backbone, HyperParameters, Random, Schedule, Task, TrainingOptions};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -190,6 +190,15 @@ impl Learner {
 /// By AdamW a U-Net of tiles, by stochastic gradient descent all others, as the paper has it.
 pub(super) fn is_adam(architecture: &Architecture) -> bool {
     matches!(architecture.backbone, Backbone::UNet { .. }) && !architecture.input.is_sequence()
+}
+
+/// A schedule's factor in an epoch, from 0. The paper's warm-up begins with an epoch at rate 0, in which a trial would
+/// learn nothing and lose its first rung to every other frame: here it begins with its second.
+pub(super) fn rate_factor(schedule: &Schedule, epoch: u32) -> f64 {
+    match schedule {
+        Schedule::WarmUpLinear { .. } => schedule.factor(epoch + 1),
+        _ => schedule.factor(epoch),
+    }
 }
 
 fn rule(architecture: &Architecture, hyper_parameters: &HyperParameters) -> Rule {
