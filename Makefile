@@ -11,7 +11,7 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers results exactness torture deny install clean
+.PHONY: help libtorch build test demo bench bench-peers results exactness torture endurance deny install clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ exactness: .venv/ready ## Hold the search for the order against statsmodels on a
 
 torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
 	TORTURE_CYCLES=$(CYCLES) cargo test --release --locked --test main torture -- --nocapture
+
+endurance: libtorch ## Kill runs of DASHA ten times each, watch their memory, and find planted motifs for ten seeds
+	cargo test --release --locked --package forecastd-torch --test dasha -- --ignored --nocapture
 
 deny: ## Check licences and advisories of all dependencies (needs cargo-deny)
 	cargo deny --workspace check

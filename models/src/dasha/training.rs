@@ -9,6 +9,9 @@ use super::trial::{Distribution, HyperParameters, TrialSpace};
 /// Trials from which on the paper's space can be afforded: most of what it draws learns nothing.
 const MANY_TRIALS: u32 = 60;
 
+/// Pixels below which a tile is small.
+const SMALL_TILE: u64 = 256;
+
 /// How trials and the last training go. Every default is for a run of which nothing more is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,19 +109,29 @@ impl TrainingOptions {
         self.label_smoothing.unwrap_or(of_paper)
     }
 
-    /// How training samples are varied.
+    /// How training samples are varied. Of small tiles a free rotation would leave too little: they are turned by
+    /// quarters.
     pub fn augmentation(&self, input: &InputShape) -> Augmentation {
-        self.augmentation.unwrap_or_else(|| Augmentation::paper(input))
+        let is_small = !input.is_sequence() && input.positions() < SMALL_TILE;
+        let of_paper = Augmentation::paper(input);
+        let default = if is_small {
+            Augmentation {
+                rotation: 0.0,
+                quarter_turns: input.size.windows(2).all(|sides| sides[0] == sides[1]),
+                ..of_paper
+            }
+        } else {
+            of_paper
+        };
+        self.augmentation.unwrap_or(default)
     }
 
-    /// What so many trials draw from.
-    pub fn trial_space(&self, trials: u32) -> TrialSpace {
-        let default = || {
-            if trials < MANY_TRIALS {
-                narrow_space()
-            } else {
-                TrialSpace::default()
-            }
+    /// What so many trials draw from, by AdamW or by stochastic gradient descent.
+    pub fn trial_space(&self, trials: u32, adam: bool) -> TrialSpace {
+        let default = || match (trials < MANY_TRIALS, adam) {
+            (false, _) => TrialSpace::default(),
+            (true, false) => narrow_space(),
+            (true, true) => narrow_space_of_adam(),
         };
         self.space.clone().unwrap_or_else(default)
     }
@@ -132,6 +145,15 @@ fn narrow_space() -> TrialSpace {
         weight_decay: Distribution::Loguniform { low: 1e-5, high: 5e-3 },
         momentum: Distribution::Uniform { low: 0.85, high: 0.97 },
         ..TrialSpace::default()
+    }
+}
+
+/// The same for AdamW, whose steps are as long as the rate whatever the gradient.
+fn narrow_space_of_adam() -> TrialSpace {
+    TrialSpace {
+        learning_rate: Distribution::Loguniform { low: 1e-4, high: 0.01 },
+        weight_decay: Distribution::Loguniform { low: 1e-3, high: 0.2 },
+        ..narrow_space()
     }
 }
 
@@ -177,10 +199,28 @@ mod tests {
     }
 
     #[test]
+    fn small_tiles_are_turned_by_quarters_and_large_ones_freely() {
+        let turned = |size: &[u32]| {
+            let input = InputShape {
+                bands: 4,
+                size: size.to_vec(),
+            };
+            let augmentation = TrainingOptions::default().augmentation(&input);
+            (augmentation.rotation, augmentation.quarter_turns)
+        };
+        assert_eq!(turned(&[64, 64]), (90.0, false));
+        assert_eq!(turned(&[3, 3]), (0.0, true));
+        assert_eq!(turned(&[3, 4]), (0.0, false));
+        assert_eq!(turned(&[500]), (0.0, false));
+    }
+
+    #[test]
     fn few_trials_draw_from_a_narrow_space_and_many_from_the_papers() {
         let options = TrainingOptions::default();
-        assert_eq!(options.trial_space(120), TrialSpace::default());
-        assert_eq!(options.trial_space(12).check(), Ok(()));
-        assert_ne!(options.trial_space(12), TrialSpace::default());
+        for adam in [false, true] {
+            assert_eq!(options.trial_space(120, adam), TrialSpace::default());
+            assert_eq!(options.trial_space(12, adam).check(), Ok(()));
+            assert_ne!(options.trial_space(12, adam), TrialSpace::default());
+        }
     }
 }

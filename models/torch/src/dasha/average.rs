@@ -46,18 +46,19 @@ impl Average {
         self.steps
     }
 
-    /// Goes on where another stood, after so many steps; `fill` gives the averages their values.
+    /// Goes on where another stood, after so many steps; `saved` gives each average by its name.
     ///
     /// # Errors
     ///
-    /// What `fill` says.
-    pub fn restore<E>(
-        &mut self,
-        steps: i64,
-        fill: &dyn Fn(&mut BTreeMap<String, Tensor>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The name of what is missing, or has another shape.
+    pub fn restore(&mut self, steps: i64, saved: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
         self.steps = steps;
-        fill(&mut self.variables)
+        let _guard = tch::no_grad_guard();
+        for (name, average) in &mut self.variables {
+            let saved = saved(name).filter(|saved| saved.size() == average.size());
+            average.copy_(&saved.ok_or_else(|| name.clone())?);
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use forecastd_models::dasha::{Architecture, Backbone, HyperParameters, Random, Task, TrainingOptions};
+use forecastd_models::dasha::{Architecture, Backbone, HyperParameters, Random, Schedule, Task, TrainingOptions};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -180,9 +180,8 @@ impl Learner {
         if let Some(average) = &mut self.average {
             let steps = state.get("steps").ok_or_else(|| missing("steps".to_owned()))?;
             let steps = steps.int64_value(&[0]);
-            average
-                .restore(steps, &|variables| take(variables, "average", state))
-                .map_err(missing)?;
+            let of_average = |name: &str| state.get(&format!("average/{name}")).map(Tensor::shallow_clone);
+            average.restore(steps, &of_average).map_err(missing)?;
         }
         Ok(())
     }
@@ -191,6 +190,15 @@ impl Learner {
 /// By AdamW a U-Net of tiles, by stochastic gradient descent all others, as the paper has it.
 pub(super) fn is_adam(architecture: &Architecture) -> bool {
     matches!(architecture.backbone, Backbone::UNet { .. }) && !architecture.input.is_sequence()
+}
+
+/// A schedule's factor in an epoch, from 0. The paper's warm-up begins with an epoch at rate 0, in which a trial would
+/// learn nothing and lose its first rung to every other frame: here it begins with its second.
+pub(super) fn rate_factor(schedule: &Schedule, epoch: u32) -> f64 {
+    match schedule {
+        Schedule::WarmUpLinear { .. } => schedule.factor(epoch + 1),
+        _ => schedule.factor(epoch),
+    }
 }
 
 fn rule(architecture: &Architecture, hyper_parameters: &HyperParameters) -> Rule {

@@ -10,7 +10,7 @@ use forecastd_models::dasha::{DashaEvent, Schedule, Split, schedule};
 
 use super::evaluate::Examiner;
 use super::journal::{Journal, Pace, Stage};
-use super::learner::Learner;
+use super::learner::{Learner, rate_factor};
 use super::setup::Setup;
 use super::state::Retrain;
 use super::trials;
@@ -109,7 +109,7 @@ impl Training {
         let backbone = &retrain.chosen.candidate.backbone;
         let schedule = Schedule::paper(schedule::Stage::Retrain, backbone, setup.axes(), plan.epochs);
         let slower = SLOWER.powi(retrain.restarts as i32);
-        let rate = retrain.chosen.hyper_parameters.learning_rate * schedule.factor(epoch) * slower;
+        let rate = retrain.chosen.hyper_parameters.learning_rate * rate_factor(&schedule, epoch) * slower;
         Ok((epoch, rate))
     }
 

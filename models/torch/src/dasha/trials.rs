@@ -16,7 +16,7 @@ use forecastd_models::dasha::{DashaEvent, Extras, HyperParameters, Random, Sched
 
 use super::evaluate::Examiner;
 use super::journal::{Journal, Stage};
-use super::learner::{Learner, is_adam};
+use super::learner::{Learner, is_adam, rate_factor};
 use super::setup::Setup;
 use super::state::State;
 
@@ -140,7 +140,8 @@ fn begin(setup: &Setup, candidates: &[Candidate], plan: TrialPlan, trial: u32) -
     let (candidate, hyper_parameters) = if trial < count {
         (candidate.clone(), known_to_train(setup, candidate))
     } else {
-        let space = setup.job.training.trial_space(plan.trials);
+        let adam = is_adam(&setup.architecture(candidate));
+        let space = setup.job.training.trial_space(plan.trials, adam);
         let varied = varied(setup, candidate, trial);
         (varied, space.sample(setup.job.seed, trial))
     };
@@ -187,7 +188,7 @@ fn run_trial(setup: &Setup, journal: &mut Journal<'_>, examiner: &Examiner, plan
     let schedule = Schedule::paper(schedule::Stage::Trial, &record.candidate.backbone, axes, epochs);
     for epoch in record.scores.len() as u32.. {
         let started = Instant::now();
-        let rate = record.hyper_parameters.learning_rate * schedule.factor(epoch);
+        let rate = record.hyper_parameters.learning_rate * rate_factor(&schedule, epoch);
         let is_finite = learner.train(&loader, epoch, rate)?.is_some();
         let score = examiner
             .predictions(&|inputs| learner.forward(inputs))?
