@@ -7,6 +7,7 @@ mod check;
 mod dasha;
 mod demo;
 mod drawing;
+mod errand;
 mod fit;
 mod fsck;
 mod inspect;

@@ -13,7 +13,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -24,11 +24,10 @@ use forecastd_models::dasha::{
 
 use self::progress::Progress;
 use self::run_folder::{Request, RunFolder};
+use super::errand::ErrandArgs;
 use super::interruption::interruption;
 use super::reading::Reading;
-use super::threads;
 use crate::intake::samples::{InputKind, SampleRequest, content_hash, prepare};
-use crate::work::torch_process::{Errand, Heard};
 
 /// Design, train and test a small convolutional network for the labelled tiles or sequences of a parquet file.
 ///
@@ -109,12 +108,8 @@ pub(super) struct Dasha {
     /// Print the card as one JSON object.
     #[arg(long)]
     json: bool,
-    /// CPU threads [default: one a core].
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// The executable forecastd-torch, if it lies neither beside this one nor on the PATH.
-    #[arg(long, value_name = "FILE")]
-    executable: Option<PathBuf>,
+    #[command(flatten)]
+    errand: ErrandArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -150,9 +145,6 @@ enum WidthChoice {
     Small,
     Paper,
 }
-
-/// From one look at the signals to the next.
-const GLANCE: Duration = Duration::from_millis(100);
 
 impl Dasha {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
@@ -268,26 +260,20 @@ impl Dasha {
 
     fn train(&self, folder: &RunFolder, stop: &AtomicBool, progress: &Progress) -> anyhow::Result<()> {
         let arguments = ["--dasha".as_ref(), folder.path().as_os_str()];
-        let errand = Errand::start(self.executable.as_deref(), threads(self.threads), arguments)?;
         let mut failure = None;
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                bail!(
-                    "interrupted; give the same command again to go on, at most an epoch is done anew ({})",
-                    folder.path().display()
-                );
-            }
-            match errand.hear(GLANCE) {
-                Heard::Nothing => {}
-                Heard::End => break,
-                Heard::Line(line) => match serde_json::from_str(&line) {
-                    Ok(DashaEvent::Failed { message }) => failure = Some(message),
-                    Ok(event) => progress.show(&event),
-                    Err(_) => progress.say(&line), // a library that prints is no reason to stop
-                },
-            }
-        }
-        let (status, complaint) = errand.end()?;
+        let ended = self
+            .errand
+            .run(&arguments, stop, |line| match serde_json::from_str(line) {
+                Ok(DashaEvent::Failed { message }) => failure = Some(message),
+                Ok(event) => progress.show(&event),
+                Err(_) => progress.say(line), // a library that prints is no reason to stop
+            })?;
+        let Some((status, complaint)) = ended else {
+            bail!(
+                "interrupted; give the same command again to go on, at most an epoch is done anew ({})",
+                folder.path().display()
+            );
+        };
         match failure {
             Some(message) => bail!("forecastd-torch: {message}"),
             None if !status.success() => {

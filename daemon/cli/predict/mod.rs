@@ -4,11 +4,9 @@ mod scores;
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use forecastd_models::dasha::{ElementType, ModelDescription, PredictEvent, Task};
@@ -16,14 +14,13 @@ use indicatif::ProgressBar;
 
 use super::artifact;
 use super::bar::{bar, style};
+use super::errand::ErrandArgs;
 use super::interruption::interruption;
 use super::reading::Reading;
-use super::threads;
 use crate::intake::samples::{
     InputKind, PixelType, Prepared, SampleRequest, SamplesError, TRUTH, Trained, prepare_for, read_ids,
 };
 use crate::publish::prediction_file::{PredictionFile, PredictionLayout};
-use crate::work::torch_process::{Errand, Heard};
 
 /// Have a network that dasha made predict the tiles or sequences of a parquet file.
 ///
@@ -46,16 +43,9 @@ pub(super) struct Predict {
     /// Print the scores as one JSON object.
     #[arg(long)]
     json: bool,
-    /// CPU threads [default: one a core].
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// The executable forecastd-torch, if it lies neither beside this one nor on the PATH.
-    #[arg(long, value_name = "FILE")]
-    executable: Option<PathBuf>,
+    #[command(flatten)]
+    errand: ErrandArgs,
 }
-
-/// From one look at the signals to the next.
-const GLANCE: Duration = Duration::from_millis(100);
 
 /// Bytes of results that are read at once, about.
 const PIECE: usize = 4 << 20;
@@ -139,26 +129,20 @@ impl Predict {
         bar.set_style(style("{bar:40} {human_pos}/{human_len} predicted  {eta} left"));
         bar.reset();
         let arguments = ["--predict".as_ref(), self.artifact.as_os_str(), folder.as_os_str()];
-        let errand = Errand::start(self.executable.as_deref(), threads(self.threads), arguments)?;
         let mut written = None;
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                bail!("interrupted");
-            }
-            match errand.hear(GLANCE) {
-                Heard::Nothing => {}
-                Heard::End => break,
-                Heard::Line(line) => match serde_json::from_str(&line) {
-                    Ok(PredictEvent::Progress { done, count }) => {
-                        bar.set_length(count);
-                        bar.set_position(done);
-                    }
-                    Ok(PredictEvent::Finished { file, .. }) => written = Some(file),
-                    Err(_) => bar.suspend(|| eprintln!("{line}")),
-                },
-            }
-        }
-        let (status, complaint) = errand.end()?;
+        let ended = self
+            .errand
+            .run(&arguments, stop, |line| match serde_json::from_str(line) {
+                Ok(PredictEvent::Progress { done, count }) => {
+                    bar.set_length(count);
+                    bar.set_position(done);
+                }
+                Ok(PredictEvent::Finished { file, .. }) => written = Some(file),
+                Err(_) => bar.suspend(|| eprintln!("{line}")),
+            })?;
+        let Some((status, complaint)) = ended else {
+            bail!("interrupted");
+        };
         match written {
             Some(file) if status.success() => Ok(file),
             _ if complaint.is_empty() => bail!("forecastd-torch: {status}"),

@@ -12,20 +12,6 @@ use serde_json::json;
 
 use super::singles;
 
-/// Every score, in the order in which they are printed.
-const METRICS: [Metric; 10] = [
-    Metric::Accuracy,
-    Metric::BalancedAccuracy,
-    Metric::Mcc,
-    Metric::RocAuc,
-    Metric::MacroF1,
-    Metric::MacroAp,
-    Metric::MicroAp,
-    Metric::MeanIou,
-    Metric::NegativeRmse,
-    Metric::R2,
-];
-
 /// Those that a task has and that are defined.
 #[derive(Debug, PartialEq)]
 pub(super) struct Scores {
@@ -47,12 +33,6 @@ pub(super) fn scores(set: &SampleSet, truth: &Path, results: &Path) -> anyhow::R
         "results and labels are not of one length"
     );
     let outputs = set.labels.len();
-    let scored = |outcomes: Outcomes<'_>| -> Vec<(Metric, f64)> {
-        let suits = METRICS.into_iter().filter(|metric| metric.suits(set.task));
-        suits
-            .filter_map(|metric| Some((metric, metric.score(outcomes)?)))
-            .collect()
-    };
     let scores = match set.task {
         Task::Classify => {
             let labels: Vec<u32> = truth
@@ -61,22 +41,25 @@ pub(super) fn scores(set: &SampleSet, truth: &Path, results: &Path) -> anyhow::R
                 .iter()
                 .map(|label| u32::from_le_bytes(*label))
                 .collect();
-            scored(Outcomes::Classify {
+            Outcomes::Classify {
                 scores: &singles(&results),
                 labels: &labels,
                 classes: outputs,
-            })
+            }
+            .scores()
         }
-        Task::Multilabel => scored(Outcomes::Multilabel {
+        Task::Multilabel => Outcomes::Multilabel {
             scores: &singles(&results),
             targets: &truth,
             classes: outputs,
-        }),
-        Task::Regress => scored(Outcomes::Regress {
+        }
+        .scores(),
+        Task::Regress => Outcomes::Regress {
             predictions: &singles(&results),
             targets: &singles(&truth),
             outputs,
-        }),
+        }
+        .scores(),
         Task::Segment => {
             let mut confusion = Confusion::new(outputs);
             for (truth, predicted) in truth.iter().zip(&results).filter(|(truth, _)| **truth != NO_CLASS) {
@@ -87,7 +70,7 @@ pub(super) fn scores(set: &SampleSet, truth: &Path, results: &Path) -> anyhow::R
                 );
                 confusion.add(truth, predicted);
             }
-            scored(Outcomes::Segment(&confusion))
+            Outcomes::Segment(&confusion).scores()
         }
     };
     Ok(Scores {

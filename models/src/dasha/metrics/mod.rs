@@ -74,7 +74,31 @@ pub enum Outcomes<'a> {
     },
 }
 
+impl Outcomes<'_> {
+    /// Every score that is defined for them, in the order of [`Metric::ALL`].
+    pub fn scores(self) -> Vec<(Metric, f64)> {
+        let defined = Metric::ALL.into_iter();
+        defined
+            .filter_map(|metric| Some((metric, metric.score(self)?)))
+            .collect()
+    }
+}
+
 impl Metric {
+    /// Every metric, in the order in which scores are told.
+    pub const ALL: [Self; 10] = [
+        Self::Accuracy,
+        Self::BalancedAccuracy,
+        Self::Mcc,
+        Self::RocAuc,
+        Self::MacroF1,
+        Self::MacroAp,
+        Self::MicroAp,
+        Self::MeanIou,
+        Self::NegativeRmse,
+        Self::R2,
+    ];
+
     /// By what to choose unless the user says.
     ///
     /// Of two classes one is often rare (a splice site, a brick kiln), and who never finds it has a high accuracy, so

@@ -9,20 +9,6 @@ use tch::{Device, Kind, Tensor};
 
 use crate::samples::{Batch, Loader, Scales};
 
-/// Every score there is; which of them a task has, [`Metric::suits`] says.
-const METRICS: [Metric; 10] = [
-    Metric::Accuracy,
-    Metric::BalancedAccuracy,
-    Metric::Mcc,
-    Metric::RocAuc,
-    Metric::MacroF1,
-    Metric::MacroAp,
-    Metric::MicroAp,
-    Metric::MeanIou,
-    Metric::NegativeRmse,
-    Metric::R2,
-];
-
 /// One split, to be predicted again and again.
 #[derive(Debug)]
 pub(super) struct Examiner {
@@ -159,8 +145,7 @@ impl Predictions {
 
     /// Every score that is defined.
     pub(super) fn evaluation(&self, labels: &[String]) -> Evaluation {
-        let suiting = METRICS.into_iter().filter(|metric| metric.suits(self.task));
-        let scores = suiting.filter_map(|metric| Some((metric, metric.score(self.outcomes())?)));
+        let scores = self.outcomes().scores().into_iter();
         let confusion = match self.task {
             Task::Classify => Confusion::of_scores(&self.scores, &self.classes, self.outputs),
             Task::Segment => Some(self.confusion.clone()),
