@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A method of the family: each is fitted to samples and becomes a [`LinearMap`].
+/// A method of the family: each is fitted to samples and becomes a [`LinearMap`](crate::LinearMap).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Member {
