@@ -11,10 +11,10 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers results exactness torture endurance deny install clean
+.PHONY: help libtorch build test demo bench bench-peers bench-networks results exactness torture endurance deny install clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 libtorch: ## Unpack libtorch for the CPU into .libtorch, 500 MB, unless LIBTORCH names one of your own
 ifdef LIBTORCH
@@ -39,10 +39,15 @@ demo: ## Forecast this machine's own telemetry, or DATA=file.parquet; ends after
 bench: .venv/ready ## Measure the methods, the exposition, the daemon, and ourselves beside other people's software
 	cargo bench --locked --bench '*'
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
+	@$(MAKE) bench-networks
 
 bench-peers: .venv/ready ## Measure ourselves beside other people's software only
 	cargo bench --locked --bench peers
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
+
+bench-networks: build .venv-torch/ready ## Measure networks, their search and training beside the same networks in PyTorch
+	@mkdir -p $(TARGET)/bench
+	@.venv-torch/bin/python benches/networks.py $(TARGET)/release/forecastd-torch $(TARGET)/bench
 
 results: ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
 	@test -n "$(FORECASTD_DATA)" || { echo "FORECASTD_DATA does not name the folder of public data sets" >&2; exit 1; }
@@ -61,6 +66,12 @@ exactness: .venv/ready ## Hold the search for the order against statsmodels on a
 .venv/ready: benches/requirements.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --requirement benches/requirements.txt
+	@touch $@
+
+# Apart from the others: it has gigabytes, of which a machine without a GPU needs few.
+.venv-torch/ready: benches/requirements-torch.txt
+	python3 -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --requirement benches/requirements-torch.txt
 	@touch $@
 
 torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
@@ -93,4 +104,4 @@ endif
 
 clean: ## Remove what was built and unpacked
 	cargo clean
-	rm -rf .libtorch .tools .venv
+	rm -rf .libtorch .tools .venv .venv-torch
