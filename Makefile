@@ -47,7 +47,7 @@ bench-peers: .venv/ready ## Measure ourselves beside other people's software onl
 
 bench-networks: build .venv-torch/ready ## Measure networks, their search and training beside the same networks in PyTorch
 	@mkdir -p $(TARGET)/bench
-	@.venv-torch/bin/python benches/networks.py $(TARGET)/release/forecastd-torch $(TARGET)/bench
+	@.venv-torch/bin/python benches/network_peers.py $(TARGET)/release/forecastd-torch $(TARGET)/bench
 
 results: ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
 	@test -n "$(FORECASTD_DATA)" || { echo "FORECASTD_DATA does not name the folder of public data sets" >&2; exit 1; }

@@ -18,7 +18,7 @@ forecastd-torch --bench-fit CHANNELS T P
                              measure fits of so many channels of T samples, looking back P
 forecastd-torch --bench-networks FOLDER
                              answer questions about the speed of networks on the samples in a folder, a line of
-                             JSON each; benches/networks.py asks them
+                             JSON each; benches/network_peers.py asks them
 forecastd-torch --dasha FOLDER
                              search, tune and train a network for the samples in a folder, as the job.json in it
                              says; one line of JSON for each epoch. Killed, it goes on where it stood

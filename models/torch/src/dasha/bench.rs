@@ -2,7 +2,7 @@
 //!
 //! In the executable rather than beside it, since a machine with a GPU may have no toolchain, and since what is
 //! measured must be what runs: the folder is a run's, with its job and its samples. Questions come in and answers go
-//! out line by line, so that whoever asks can let a peer have its turn in between (`benches/networks.py`).
+//! out line by line, so that whoever asks can let a peer have its turn in between (`benches/network_peers.py`).
 
 use std::io::BufRead;
 use std::path::Path;

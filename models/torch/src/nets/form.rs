@@ -54,6 +54,9 @@ struct Known {
 /// Each form is measured so often, after one run that is not counted; the fastest counts.
 const RUNS: usize = 3;
 
+/// So many times as fast with one sample is faster with a batch too.
+const CLEARLY: u32 = 4;
+
 impl Forms {
     /// One form for all, and no measurement.
     pub(super) fn force(&self, form: Option<Form>) {
@@ -143,16 +146,21 @@ impl Correlation {
         kept.to_kind(kind)
     }
 
+    /// One sample tells, where the slower form would take minutes for a batch.
     fn faster(&self, input: &Tensor, kernel: &Tensor) -> Form {
-        let (direct, fourier) = (
-            self.time(Form::Direct, input, kernel),
-            self.time(Form::Fourier, input, kernel),
-        );
+        let times = |input: &Tensor, runs| {
+            let time = |form| self.time(form, input, kernel, runs);
+            (time(Form::Direct), time(Form::Fourier))
+        };
+        let (mut direct, mut fourier) = times(&input.narrow(0, 0, 1), 1);
+        if direct.max(fourier) < CLEARLY * direct.min(fourier) {
+            (direct, fourier) = times(input, RUNS);
+        }
         if fourier < direct { Form::Fourier } else { Form::Direct }
     }
 
     /// Of one step there and back, on copies that the network's own gradients know nothing of.
-    fn time(&self, form: Form, input: &Tensor, kernel: &Tensor) -> Duration {
+    fn time(&self, form: Form, input: &Tensor, kernel: &Tensor, runs: usize) -> Duration {
         let leaf = |values: &Tensor| values.detach().copy().set_requires_grad(true);
         let (input, kernel) = (leaf(input), leaf(kernel));
         let once = || {
@@ -164,7 +172,7 @@ impl Correlation {
             started.elapsed()
         };
         once();
-        (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX)
+        (0..runs).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
 }
 

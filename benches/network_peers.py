@@ -28,7 +28,6 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reference"))
 import networks as reference  # noqa: E402  (it takes one thread for itself: see `Theirs`)
 
-ROUNDS = 5
 TURN = 0.3  # seconds that the steps of a turn take together, at least
 SPLICE = "genomics/uci_splice_statlog.parquet"
 
@@ -188,7 +187,7 @@ def stated(architecture):
     return reference.UNet(len(shape["size"]), shape["bands"], outputs, frame["widths"], kernels, dense)
 
 
-def compare(ours, theirs):
+def compare(ours, theirs, rounds):
     """Medians of samples a second, ours and theirs; the ratios are medians of those within a round."""
     batches = {"train": "batch", "predict": "prediction_batch"}
     steps = {}
@@ -197,8 +196,8 @@ def compare(ours, theirs):
         in_second = theirs.rate(measure, 1) / theirs.ready[batch]
         steps[measure] = max(1, round(TURN * in_second))
     ours.rate("search", steps=1), ours.rate("epoch")
-    rounds = []
-    for number in range(ROUNDS):
+    all_found = []
+    for number in range(rounds):
         found = {}
         for measure in batches:
             turns = [("ours", ours), ("theirs", theirs)]
@@ -206,11 +205,11 @@ def compare(ours, theirs):
                 found[measure, who] = it.rate(measure, steps=steps[measure])
         found["search", "ours"] = ours.rate("search", steps=steps["train"])
         found["epoch", "ours"] = ours.rate("epoch")
-        rounds.append(found)
-    middle = lambda of: median(of(found) for found in rounds)
+        all_found.append(found)
+    middle = lambda of: median(of(found) for found in all_found)
     ratio = lambda above, below: middle(lambda found: found[above] / found[below])
     return {
-        "rates": {" ".join(key): middle(lambda found: found[key]) for key in rounds[0]},
+        "rates": {" ".join(key): middle(lambda found: found[key]) for key in all_found[0]},
         "train to PyTorch": ratio(("train", "ours"), ("train", "theirs")),
         "predict to PyTorch": ratio(("predict", "ours"), ("predict", "theirs")),
         "epoch to train": ratio(("epoch", "ours"), ("train", "ours")),
@@ -218,13 +217,13 @@ def compare(ours, theirs):
     }
 
 
-def measure_case(number, case, executable, threads, on_gpu):
+def measure_case(number, case, executable, threads, rounds, on_gpu):
     with tempfile.TemporaryDirectory() as folder:
         write_run(folder, case, on_gpu)
         ours = Ours(executable, folder, threads)
         theirs = Theirs(ours.ready)
-        print(f"{case['name']}: {network(ours.ready)}", file=sys.stderr)
-        found = compare(ours, theirs)
+        found = compare(ours, theirs, rounds)
+        print(f"{case['name']}, {network(ours.ready)}:", found["rates"], file=sys.stderr)
         ways = [{**layer, "ways": ours.ask(measure="ways", layer=layer, runs=3)["ways"]}
                 for layer in LAYERS.get(number, [])]
         ours.close()
@@ -315,13 +314,14 @@ def on_gpu(hello):
     return hello["device"] != "cpu"
 
 
-def main(executable, folder, data, threads):
+def main(executable, folder, data, threads, rounds):
     probe = subprocess.run([executable, "--probe"], check=True, stdout=subprocess.PIPE, text=True)
     hello = json.loads(probe.stdout)
     if on_gpu(hello) and not torch.cuda.is_available():
         sys.exit("forecastd-torch has a GPU and this PyTorch has none: they cannot be compared")
     machine = describe(threads, hello)
-    cases = [measure_case(number, case, executable, threads, on_gpu(hello)) for number, case in enumerate(CASES)]
+    cases = [measure_case(number, case, executable, threads, rounds, on_gpu(hello))
+             for number, case in enumerate(CASES)]
     runs = whole(executable, data, threads) if data else None
     report(machine, cases, runs)
     Path(folder, "networks.json").write_text(json.dumps({"machine": machine, "cases": cases, "whole": runs}, indent=1))
@@ -333,4 +333,5 @@ if __name__ == "__main__":
     parser.add_argument("folder", help="where networks.json is written")
     parser.add_argument("--data", default=os.environ.get("FORECASTD_DATA"), help="the folder of public data sets")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side [default: 5]")
     main(**vars(parser.parse_args()))
