@@ -38,9 +38,9 @@ LETTERS = "ACGTN"
 TILES = {"kernel_sizes": [3, 5, 7, 9], "dilations": [1, 3, 5, 7]}
 SEQUENCES = {"kernel_sizes": [3, 5, 7, 9, 11], "dilations": [1, 3, 5, 7]}
 CASES = [
-    {"name": "tiles 3×64×64, 7 classes", "backbone": "wide_resnet", "task": "classify", "bands": 3, "size": [64, 64],
+    {"name": "tiles 3×32×32, 7 classes", "backbone": "wide_resnet", "task": "classify", "bands": 3, "size": [32, 32],
      "labels": 7},
-    {"name": "tiles 3×64×64, dense, 2 classes", "backbone": "unet", "task": "segment", "bands": 3, "size": [64, 64],
+    {"name": "tiles 3×32×32, dense, 2 classes", "backbone": "unet", "task": "segment", "bands": 3, "size": [32, 32],
      "labels": 2},
     {"name": "sequences of 200 letters, 2 classes", "backbone": "wide_resnet", "task": "classify", "bands": 5,
      "size": [200], "labels": 2},
@@ -50,8 +50,8 @@ CASES = [
 
 # Convolutions as the small frames have them in a search: depthwise where as many channels come out as go in.
 LAYERS = {
-    0: [{"inputs": 16, "outputs": 16, "size": [64, 64], "samples": 8},
-        {"inputs": 16, "outputs": 32, "size": [32, 32], "samples": 8}],
+    0: [{"inputs": 16, "outputs": 16, "size": [32, 32], "samples": 16},
+        {"inputs": 16, "outputs": 32, "size": [16, 16], "samples": 16}],
     2: [{"inputs": 64, "outputs": 64, "size": [200], "samples": 32},
         {"inputs": 32, "outputs": 64, "size": [200], "samples": 32}],
 }
