@@ -54,8 +54,12 @@ struct Known {
 /// Each form is measured so often, after one run that is not counted; the fastest counts.
 const RUNS: usize = 3;
 
-/// So many times as fast with one sample is faster with a batch too.
-const CLEARLY: u32 = 4;
+/// Time is nearly proportional to the number of samples, so that a few tell which form is faster: all of a batch of
+/// large tiles took minutes for every layer.
+const SAMPLES: i64 = 2;
+
+/// A first run of this length says enough by itself: what it does once only is little beside it.
+const LONG: Duration = Duration::from_millis(100);
 
 impl Forms {
     /// One form for all, and no measurement.
@@ -146,23 +150,19 @@ impl Correlation {
         kept.to_kind(kind)
     }
 
-    /// One sample tells, where the slower form would take minutes for a batch.
     fn faster(&self, input: &Tensor, kernel: &Tensor) -> Form {
-        let times = |input: &Tensor, runs| {
-            let time = |form| self.time(form, input, kernel, runs);
-            (time(Form::Direct), time(Form::Fourier))
-        };
-        let (mut direct, mut fourier) = times(&input.narrow(0, 0, 1), 1);
-        if direct.max(fourier) < CLEARLY * direct.min(fourier) {
-            (direct, fourier) = times(input, RUNS);
-        }
+        let (direct, fourier) = (
+            self.time(Form::Direct, input, kernel),
+            self.time(Form::Fourier, input, kernel),
+        );
         if fourier < direct { Form::Fourier } else { Form::Direct }
     }
 
     /// Of one step there and back, on copies that the network's own gradients know nothing of.
-    fn time(&self, form: Form, input: &Tensor, kernel: &Tensor, runs: usize) -> Duration {
+    fn time(&self, form: Form, input: &Tensor, kernel: &Tensor) -> Duration {
         let leaf = |values: &Tensor| values.detach().copy().set_requires_grad(true);
-        let (input, kernel) = (leaf(input), leaf(kernel));
+        let few = input.narrow(0, 0, input.size()[0].min(SAMPLES));
+        let (input, kernel) = (leaf(&few), leaf(kernel));
         let once = || {
             wait(input.device());
             let started = Instant::now();
@@ -171,8 +171,11 @@ impl Correlation {
             wait(input.device());
             started.elapsed()
         };
-        once();
-        (0..runs).map(|_| once()).min().unwrap_or(Duration::MAX)
+        let first = once();
+        if first >= LONG {
+            return first;
+        }
+        (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
 }
 
