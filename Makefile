@@ -11,7 +11,7 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers results public-data results-series results-networks exactness torture endurance deny install clean
+.PHONY: help libtorch build test demo bench bench-peers bench-networks results public-data results-series results-networks exactness torture endurance deny install clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,10 +39,15 @@ demo: ## Forecast this machine's own telemetry, or DATA=file.parquet; ends after
 bench: .venv/ready ## Measure the methods, the exposition, the daemon, and ourselves beside other people's software
 	cargo bench --locked --bench '*'
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
+	@$(MAKE) bench-networks
 
 bench-peers: .venv/ready ## Measure ourselves beside other people's software only
 	cargo bench --locked --bench peers
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
+
+bench-networks: build .venv-torch/ready ## Measure networks, their search and training beside the same networks in PyTorch
+	@mkdir -p $(TARGET)/bench
+	@.venv-torch/bin/python benches/network_peers.py $(TARGET)/release/forecastd-torch $(TARGET)/bench
 
 results: results-series results-networks ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
 
@@ -68,6 +73,12 @@ exactness: .venv/ready ## Hold the search for the order against statsmodels on a
 .venv/ready: benches/requirements.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --requirement benches/requirements.txt
+	@touch $@
+
+# Apart from the others: it has gigabytes, of which a machine without a GPU needs few.
+.venv-torch/ready: benches/requirements-torch.txt
+	python3 -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --requirement benches/requirements-torch.txt
 	@touch $@
 
 torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
@@ -100,4 +111,4 @@ endif
 
 clean: ## Remove what was built and unpacked
 	cargo clean
-	rm -rf .libtorch .tools .venv
+	rm -rf .libtorch .tools .venv .venv-torch

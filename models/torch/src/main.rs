@@ -16,6 +16,9 @@ forecastd-torch --version    print the version of this executable
 forecastd-torch --threads N  the CPU threads that libtorch may use; with any of these or a daemon's socket
 forecastd-torch --bench-fit CHANNELS T P
                              measure fits of so many channels of T samples, looking back P
+forecastd-torch --bench-networks FOLDER
+                             answer questions about the speed of networks on the samples in a folder, a line of
+                             JSON each; benches/network_peers.py asks them
 forecastd-torch --dasha FOLDER
                              search, tune and train a network for the samples in a folder, as the job.json in it
                              says; one line of JSON for each epoch. Killed, it goes on where it stood
@@ -30,6 +33,8 @@ struct Arguments {
     version: bool,
     threads: Option<i32>,
     bench: Option<DeviceBatch>,
+    /// The folder of a run whose steps are measured.
+    bench_networks: Option<PathBuf>,
     /// The folder of a run.
     dasha: Option<PathBuf>,
     /// The artifact and the folder of the samples.
@@ -63,6 +68,9 @@ fn run() -> anyhow::Result<()> {
     }
     if let Some(batch) = arguments.bench {
         return bench::run(&placement, &batch);
+    }
+    if let Some(folder) = &arguments.bench_networks {
+        return dasha::bench::run(folder, &placement, std::io::stdin().lock(), &mut print_line);
     }
     if let Some(folder) = &arguments.dasha {
         parent::end_with_parent()?;
@@ -101,6 +109,10 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
                     length,
                     max_lookback,
                 });
+            }
+            "--bench-networks" => {
+                let folder = words.next().context("--bench-networks takes the folder of a run")?;
+                arguments.bench_networks = Some(folder.into());
             }
             "--dasha" => {
                 let folder = words.next().context("--dasha takes the folder of a run")?;

@@ -82,7 +82,7 @@ impl Learner {
         Ok(total.mean())
     }
 
-    fn step(&mut self, batch: &Batch, rate: f64) -> Tensor {
+    pub(super) fn step(&mut self, batch: &Batch, rate: f64) -> Tensor {
         let recipe = Rc::clone(&self.recipe);
         let outputs = recipe.precision.forward(&self.network, &batch.inputs, true);
         let loss = loss(recipe.task, &outputs, &batch.targets, &recipe.loss);

@@ -131,7 +131,7 @@ fn begin(
 }
 
 /// A supernet and what moves it.
-struct Searcher<'a> {
+pub(super) struct Searcher<'a> {
     setup: &'a Setup,
     backbone: Backbone,
     seed: u64,
@@ -143,7 +143,7 @@ struct Searcher<'a> {
 }
 
 impl<'a> Searcher<'a> {
-    fn new(setup: &'a Setup, backbone: &Backbone) -> anyhow::Result<Self> {
+    pub(super) fn new(setup: &'a Setup, backbone: &Backbone) -> anyhow::Result<Self> {
         let seed = setup.seed(&format!("search {}", backbone.name()));
         seed_libtorch(seed, "weights");
         let architecture = setup.plain(&search_backbone(backbone, setup.axes()));
@@ -197,7 +197,7 @@ impl<'a> Searcher<'a> {
         Ok(total.mean())
     }
 
-    fn step(&mut self, batch: &Batch, factor: f64) -> Tensor {
+    pub(super) fn step(&mut self, batch: &Batch, factor: f64) -> Tensor {
         let recipe = &self.setup.recipe;
         let outputs = recipe.precision.forward(&self.supernet, &batch.inputs, true);
         let loss = loss(recipe.task, &outputs, &batch.targets, &recipe.loss);

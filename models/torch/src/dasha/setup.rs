@@ -148,8 +148,15 @@ impl Setup {
         self.training(self.seed(&format!("samples {}", hyper_parameters.seed)), part)
     }
 
-    /// A split, to be predicted. Of all frames the widest says how much at once.
+    /// A split, to be predicted.
     pub(super) fn examiner(&self, split: Split) -> anyhow::Result<Examiner> {
+        let (set, device) = (self.set(), self.placement.device);
+        let loader = self.in_order(split)?;
+        Ok(Examiner::new(loader, set.task, set.labels.len(), &self.scaling, device))
+    }
+
+    /// A split once, in its order, as it is. Of all frames the widest says how much at once.
+    pub(super) fn in_order(&self, split: Split) -> anyhow::Result<Loader> {
         let architectures = self.frames.iter().map(|frame| self.plain(frame));
         let batch = architectures
             .map(|architecture| prediction_batch(&architecture, self.placement.memory))
@@ -162,9 +169,7 @@ impl Setup {
             augmentation: Augmentation::default(),
             threads: 1,
         };
-        let loader = self.loader(split, options)?;
-        let (set, device) = (self.set(), self.placement.device);
-        Ok(Examiner::new(loader, set.task, set.labels.len(), &self.scaling, device))
+        self.loader(split, options)
     }
 
     fn loader(&self, split: Split, options: LoaderOptions) -> anyhow::Result<Loader> {

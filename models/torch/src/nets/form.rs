@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::convolution::{Step, around};
+use crate::device::wait;
 
 /// How a convolution with a large kernel is computed. Both give the same, up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,13 +176,6 @@ impl Correlation {
             return first;
         }
         (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX)
-    }
-}
-
-/// Until the device has done what it was asked.
-fn wait(device: Device) {
-    if let Device::Cuda(number) = device {
-        Cuda::synchronize(number as i64);
     }
 }
 
