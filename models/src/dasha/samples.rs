@@ -48,6 +48,37 @@ impl ElementType {
     }
 }
 
+/// Bytes of one sample's input.
+pub fn input_bytes(input: &InputShape, element: &ElementType) -> usize {
+    let bands = match element {
+        ElementType::Symbol { .. } => 1,
+        _ => input.bands as usize,
+    };
+    bands * input.positions() as usize * element.bytes()
+}
+
+/// What is wrong with one sample's input: a number that is not finite, or a letter that the alphabet has not.
+pub fn input_fault(input: &InputShape, element: &ElementType, bytes: &[u8]) -> Option<String> {
+    match element {
+        ElementType::F32 => {
+            let values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            let (place, value) = values.enumerate().find(|(_, value)| !value.is_finite())?;
+            let positions = input.positions() as usize;
+            let (band, position) = (place / positions, place % positions);
+            Some(format!("band {band}, position {position}: {value}"))
+        }
+        ElementType::Symbol { alphabet } => {
+            let letters = alphabet.chars().count();
+            let strange = |symbol: u8| symbol != NO_SYMBOL && usize::from(symbol) >= letters;
+            let (position, symbol) = bytes.iter().enumerate().find(|(_, symbol)| strange(**symbol))?;
+            Some(format!(
+                "position {position}: letter {symbol} of an alphabet of {letters}"
+            ))
+        }
+        ElementType::U8 | ElementType::U16 | ElementType::I16 => None,
+    }
+}
+
 /// Which part of the data a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,11 +122,7 @@ pub struct SampleSet {
 impl SampleSet {
     /// Bytes of one sample's input.
     pub fn input_bytes(&self) -> usize {
-        let bands = match self.element {
-            ElementType::Symbol { .. } => 1,
-            _ => self.input.bands as usize,
-        };
-        bands * self.input.positions() as usize * self.element.bytes()
+        input_bytes(&self.input, &self.element)
     }
 
     /// Bytes of one sample's target.
