@@ -1,11 +1,12 @@
-//! `forecastd-torch`: started by the daemon with a socket as its standard input; by people with `--probe`.
+//! `forecastd-torch`: started by the daemon with a socket as its standard input, to fit or to serve networks; by people
+//! with `--probe`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use forecastd_models::device_fit::DeviceBatch;
-use forecastd_torch::{bench, dasha, device, parent, predict, serve};
+use forecastd_torch::{bench, dasha, device, inference, parent, predict, serve};
 use serde::Serialize;
 
 const USAGE: &str = "\
@@ -14,6 +15,7 @@ The libtorch side of forecastd. The daemon starts it; by hand:
 forecastd-torch --probe      print the device and the libtorch version as one line of JSON
 forecastd-torch --version    print the version of this executable
 forecastd-torch --threads N  the CPU threads that libtorch may use; with any of these or a daemon's socket
+forecastd-torch --infer      serve networks to the daemon at the other end of the socket
 forecastd-torch --bench-fit CHANNELS T P
                              measure fits of so many channels of T samples, looking back P
 forecastd-torch --dasha FOLDER
@@ -29,6 +31,7 @@ struct Arguments {
     probe: bool,
     version: bool,
     threads: Option<i32>,
+    infer: bool,
     bench: Option<DeviceBatch>,
     /// The folder of a run.
     dasha: Option<PathBuf>,
@@ -73,7 +76,10 @@ fn run() -> anyhow::Result<()> {
         return predict::run(artifact, folder, &placement, &mut print_line);
     }
     let socket = serve::inherited_socket().context("standard input is no socket of forecastd's; try --probe")?;
-    Ok(serve::run(socket, &placement)?)
+    match arguments.infer {
+        true => inference::run(socket, &placement),
+        false => Ok(serve::run(socket, &placement)?),
+    }
 }
 
 /// One event a line. What cannot be told is nobody's to hear: whoever listened is gone, and so is this process soon.
@@ -91,6 +97,7 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
         match word.as_str() {
             "--probe" => arguments.probe = true,
             "--version" => arguments.version = true,
+            "--infer" => arguments.infer = true,
             "--bench-fit" => {
                 let mut size = || words.next()?.parse().ok().filter(|size: &usize| *size > 0);
                 let batch = size().zip(size()).zip(size());

@@ -19,7 +19,7 @@ use super::learner::Recipe;
 use super::precision::Precision;
 use crate::device::Placement;
 use crate::nets::{LossOptions, check_space};
-use crate::predict::prediction_batch;
+use crate::predictor::prediction_batch;
 use crate::samples::{Loader, LoaderOptions, Samples};
 
 /// A run's job and data.
