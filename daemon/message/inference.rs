@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use forecastd_models::dasha::ModelDescription;
 use thiserror::Error;
 
+use super::torch_status::TorchStatus;
+
 /// What can answer inference requests, for the rooms that know only messages.
 pub trait Infer: fmt::Debug + Send + Sync {
     /// Has one request answered. Completes at the request's deadline at the latest; dropping the future cancels the
@@ -100,14 +102,12 @@ pub enum InferenceError {
         reason: String,
     },
     /// More waits already than is allowed to: try again later.
-    #[error("{waiting} samples are waiting for model {model:?}, and at most {most} may")]
+    #[error("too much is waiting already, {waiting} samples for model {model:?}: try again later")]
     Overloaded {
         /// What was asked for.
         model: Arc<str>,
         /// Samples that wait.
         waiting: usize,
-        /// Samples that may.
-        most: usize,
     },
     /// There was no answer in time.
     #[error("no answer by the deadline: {stage}")]
@@ -220,8 +220,8 @@ pub struct InferenceCounts {
     pub models: BTreeMap<Arc<str>, ModelCounts>,
     /// Requests for names that nothing is served under.
     pub unknown: u64,
-    /// Times that a child had to be started again.
-    pub restarts: u64,
+    /// The serving child, how often it had to be started again included.
+    pub child: TorchStatus,
 }
 
 /// What has been counted of one served name.
