@@ -241,9 +241,9 @@ pub struct ModelCounts {
     pub retried: u64,
     /// Time that answered requests waited, all together.
     pub queue: Duration,
-    /// Time that the child took for its batches.
+    /// Time that the child took for batches that it answered.
     pub compute: Duration,
-    /// How large they were.
+    /// How large the batches were that it was sent.
     pub batches: BatchSizes,
     /// Versions that took the place of another.
     pub swaps: u64,

@@ -21,6 +21,8 @@ mod queue;
 mod request;
 mod roster;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -85,8 +87,8 @@ const PACE: Pace = Pace {
     ping_every: Duration::from_secs(5),
     ping_within: Duration::from_secs(10),
     first_wait: Duration::from_millis(50),
-    longest_wait: Duration::from_secs(10),
-    healthy_after: Duration::from_secs(10),
+    longest_wait: Duration::from_secs(2),
+    healthy_after: Duration::from_secs(5),
     stop_within: Duration::from_secs(2),
 };
 

@@ -151,6 +151,7 @@ impl Machine {
             pending.set_sent(true);
         }
         self.linger = None;
+        self.count(key, |counts| counts.batches.add(batch.samples() as u32));
         self.flight = Some(Flight {
             id,
             key,
@@ -190,10 +191,7 @@ impl Machine {
             self.flight = Some(flight); // it is tried again, by another child
             return Err(fault);
         }
-        self.count(flight.key, |counts| {
-            counts.batches.add(samples);
-            counts.compute += compute;
-        });
+        self.count(flight.key, |counts| counts.compute += compute);
         self.linger = Some(Linger {
             key: flight.key,
             samples: samples as usize,
