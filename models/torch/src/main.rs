@@ -18,6 +18,8 @@ forecastd-torch --threads N  the CPU threads that libtorch may use; with any of 
 forecastd-torch --infer      serve networks to the daemon at the other end of the socket
 forecastd-torch --bench-fit CHANNELS T P
                              measure fits of so many channels of T samples, looking back P
+forecastd-torch --bench-forward ARTIFACT SAMPLES
+                             measure forward passes of a trained network over so many samples
 forecastd-torch --dasha FOLDER
                              search, tune and train a network for the samples in a folder, as the job.json in it
                              says; one line of JSON for each epoch. Killed, it goes on where it stood
@@ -33,6 +35,8 @@ struct Arguments {
     threads: Option<i32>,
     infer: bool,
     bench: Option<DeviceBatch>,
+    /// The artifact, and samples of a pass.
+    forward: Option<(PathBuf, usize)>,
     /// The folder of a run.
     dasha: Option<PathBuf>,
     /// The artifact and the folder of the samples.
@@ -66,6 +70,9 @@ fn run() -> anyhow::Result<()> {
     }
     if let Some(batch) = arguments.bench {
         return bench::run(&placement, &batch);
+    }
+    if let Some((artifact, samples)) = &arguments.forward {
+        return inference::bench::run(artifact, *samples, &placement);
     }
     if let Some(folder) = &arguments.dasha {
         parent::end_with_parent()?;
@@ -108,6 +115,12 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
                     length,
                     max_lookback,
                 });
+            }
+            "--bench-forward" => {
+                let sizes = |samples: String| samples.parse().ok().filter(|samples: &usize| *samples > 0);
+                let given = words.next().zip(words.next().and_then(sizes));
+                let (artifact, samples) = given.context("--bench-forward takes an artifact and samples of a pass")?;
+                arguments.forward = Some((artifact.into(), samples));
             }
             "--dasha" => {
                 let folder = words.next().context("--dasha takes the folder of a run")?;

@@ -88,8 +88,7 @@ impl Predictor {
             not_finite: Vec::new(),
         };
         for (part, records) in records.chunks(record * self.most).enumerate() {
-            let inputs = self.decoder.decode(records.len() / record, records);
-            let outputs = self.outputs(&inputs)?;
+            let outputs = self.outputs(&self.inputs(records))?;
             let first = part * self.most;
             let faults = outputs.not_finite.into_iter();
             all.not_finite
@@ -99,14 +98,24 @@ impl Predictor {
         Ok(all)
     }
 
+    /// Whole records as a batch on the device, `f32 [n, bands, *size]`, scaled.
+    pub(crate) fn inputs(&self, records: &[u8]) -> Tensor {
+        self.decoder
+            .decode(records.len() / self.description.input_bytes(), records)
+    }
+
+    /// A batch through the network, and on the device still.
+    pub(crate) fn forward(&self, inputs: &Tensor) -> Tensor {
+        tch::no_grad(|| self.network.forward_t(inputs, false))
+    }
+
     /// What it says of one batch, `f32 [n, bands, *size]`, scaled.
     ///
     /// # Errors
     ///
     /// What libtorch says.
     pub fn outputs(&self, inputs: &Tensor) -> Result<Outputs, TchError> {
-        let _guard = tch::no_grad_guard();
-        let outputs = self.network.forward_t(inputs, false).to_kind(Kind::Float);
+        let outputs = self.forward(inputs).to_kind(Kind::Float);
         if self.description.architecture.task == Task::Segment {
             let not_finite = not_finite(&outputs)?;
             let classes = outputs.argmax(1, false).to_kind(Kind::Uint8);

@@ -4,6 +4,7 @@
 //! it more than the socket does. A second one reads, checks and builds artifacts, so that a network that is being
 //! loaded holds up no other for longer than a forward pass. A third sees to it that this process ends with its daemon.
 
+pub mod bench;
 mod loader;
 mod server;
 
