@@ -22,6 +22,8 @@ pub(super) struct Roster {
     entries: BTreeMap<Key, Entry>,
     active: BTreeMap<Arc<str>, Key>,
     last_key: Key,
+    /// What those who wait for versions are still to be told.
+    news: Vec<(oneshot::Sender<Loaded>, Loaded)>,
 }
 
 /// A version.
@@ -62,10 +64,8 @@ impl Entry {
         }
     }
 
-    fn tell(&mut self, loaded: &Loaded) {
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(loaded.clone()); // fails only if nobody waits any more
-        }
+    fn tell(&mut self, loaded: &Loaded, news: &mut Vec<(oneshot::Sender<Loaded>, Loaded)>) {
+        news.extend(self.waiting.drain(..).map(|waiting| (waiting, loaded.clone())));
     }
 
     fn is_named(&self, name: &str, version: &str) -> bool {
@@ -139,7 +139,7 @@ impl Roster {
             return false;
         };
         if let Some(description) = entry.description.clone() {
-            entry.tell(&Ok(description));
+            entry.tell(&Ok(description), &mut self.news);
         }
         if !std::mem::take(&mut entry.activate) {
             return false;
@@ -160,11 +160,12 @@ impl Roster {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
-        entry.tell(&Err(LoadError::Refused {
+        let refused = Err(LoadError::Refused {
             name: Arc::clone(&entry.name),
             version: Arc::clone(&entry.version),
             reason: reason.clone(),
-        }));
+        });
+        entry.tell(&refused, &mut self.news);
         // One that has served stays, so that those who ask for it learn what has become of it.
         if entry.description.is_none() && !is_active {
             self.entries.remove(&key);
@@ -186,10 +187,11 @@ impl Roster {
         }
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.is_leaving = true;
-            entry.tell(&Err(LoadError::GivenUp {
+            let given_up = Err(LoadError::GivenUp {
                 name: Arc::clone(&entry.name),
                 version: Arc::clone(&entry.version),
-            }));
+            });
+            entry.tell(&given_up, &mut self.news);
         }
     }
 
@@ -228,9 +230,16 @@ impl Roster {
     pub(super) fn unavailable(&mut self, reason: &str) {
         for entry in self.entries.values_mut() {
             let reason = reason.to_owned();
-            entry.tell(&Err(LoadError::Unavailable { reason }));
+            entry.tell(&Err(LoadError::Unavailable { reason }), &mut self.news);
         }
         self.entries.retain(|_, entry| entry.description.is_some());
+    }
+
+    /// Tells those who wait for versions what has come of them. To be called once readers can see it.
+    pub(super) fn tell_news(&mut self) {
+        for (waiting, loaded) in self.news.drain(..) {
+            let _ = waiting.send(loaded); // fails only if nobody waits any more
+        }
     }
 
     /// What to load next, the active ones first.

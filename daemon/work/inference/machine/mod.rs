@@ -309,8 +309,10 @@ impl Machine {
         self.last_id
     }
 
-    fn publish(&self) {
+    /// Shows what is served now, and only then tells those who waited for it.
+    fn publish(&mut self) {
         self.board.set_served(self.roster.served());
         self.board.set_child(&self.status);
+        self.roster.tell_news();
     }
 }

@@ -22,8 +22,8 @@ impl Machine {
         }
         let name = Arc::clone(&order.name);
         let has_swapped = self.roster.order(order);
-        self.publish();
         self.count_swap(&name, has_swapped);
+        self.publish();
     }
 
     /// Somebody wants a version no longer.
@@ -68,8 +68,8 @@ impl Machine {
         let name = Arc::clone(&entry.name);
         info!(model = %name, version = %entry.version, took = ?now.saturating_duration_since(since), "version is warm");
         let has_swapped = self.roster.loaded(key, description, most.max(1));
-        self.publish();
         self.count_swap(&name, has_swapped);
+        self.publish();
         Ok(())
     }
 

@@ -139,6 +139,11 @@ async fn fifty_children_that_end_under_load_cost_no_request() {
     }
     let pid = story.artifact("x2").join("pid");
     while story.restarts() < 50 {
+        // One kill a batch at most, or the same few requests are killed twice, which is another story.
+        let asked = story.counts().batches.count();
+        story
+            .until("some work", |story| story.counts().batches.count() > asked + 3)
+            .await;
         let (before, child) = (story.restarts(), std::fs::read_to_string(&pid));
         if let Some(child) = child
             .ok()
@@ -147,11 +152,6 @@ async fn fifty_children_that_end_under_load_cost_no_request() {
             let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL); // it may have ended
         }
         story.until("the next child", |story| story.restarts() > before).await;
-        // One kill a batch at most, or the same few requests are killed twice, which is another story.
-        let asked = story.counts().batches.count();
-        story
-            .until("some work", |story| story.counts().batches.count() > asked + 3)
-            .await;
     }
     let mut asked = 0;
     for client in clients {

@@ -10,6 +10,7 @@ type Told = tokio::sync::oneshot::Receiver<crate::work::inference::order::Loaded
 fn order(roster: &mut Roster, version: &str, activate: bool) -> Told {
     let (order, told) = Order::new("m", version, PathBuf::from(version), activate);
     roster.order(order);
+    roster.tell_news();
     told
 }
 
@@ -17,6 +18,7 @@ fn order(roster: &mut Roster, version: &str, activate: bool) -> Told {
 fn load_next(roster: &mut Roster) -> Key {
     let key = roster.next_to_load().expect("something is wanted");
     roster.loaded(key, fake::described(&["product"]), 512);
+    roster.tell_news();
     key
 }
 
@@ -88,6 +90,7 @@ fn a_refused_version_is_tried_again_when_it_is_wanted_again() {
     let mut told = order(&mut roster, "1", true);
     let key = roster.next_to_load().expect("it is wanted");
     roster.refused(key, "truncated".to_owned());
+    roster.tell_news();
     assert!(matches!(
         told.try_recv().expect("it is told"),
         Err(LoadError::Refused { .. })
