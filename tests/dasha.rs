@@ -2,7 +2,7 @@
 //! said where there is nothing to train.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -12,85 +12,12 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, Float32Array, Int32Array, ListBuilder, RecordBatch, StringArray,
     StringBuilder,
 };
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{forecastd, skip, wait_for};
-
-fn executable() -> Option<String> {
-    std::env::var("FORECASTD_TORCH")
-        .ok()
-        .or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
-}
-
-/// Sequences of which half have a motif somewhere; the same for the same seed.
-fn sequences(folder: &Path, name: &str, count: u64) -> PathBuf {
-    let mut state = 7_u64;
-    let mut random = |bound: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % bound
-    };
-    let (mut texts, mut labels, mut splits, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for row in 0..count {
-        let mut text: Vec<u8> = (0..40).map(|_| b"ACGT"[random(4) as usize]).collect();
-        let label = random(2) as i32;
-        if label == 1 {
-            let start = random(32) as usize;
-            text[start..start + 8].copy_from_slice(b"TTGACATA");
-        }
-        texts.push(String::from_utf8(text).unwrap());
-        labels.push(label);
-        splits.push(["train", "train", "train", "dev", "test"][(row % 5) as usize]);
-        ids.push(format!("s{row}"));
-    }
-    let path = folder.join(name);
-    write(
-        &path,
-        vec![
-            ("sequence", Arc::new(StringArray::from(texts))),
-            ("label", Arc::new(Int32Array::from(labels))),
-            ("split", Arc::new(StringArray::from(splits))),
-            ("name", Arc::new(StringArray::from(ids))),
-        ],
-    );
-    path
-}
-
-fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-}
-
-/// The command, with budgets for a test.
-fn dasha<'a>(file: &'a str, out: &'a str, executable: &'a str) -> Vec<&'a str> {
-    let mut arguments = vec!["dasha", file, "--task", "classify", "--input", "sequence", "--out", out];
-    arguments.extend([
-        "--executable",
-        executable,
-        "--backbone",
-        "wide_resnet",
-        "--scale",
-        "small",
-    ]);
-    arguments.extend([
-        "--search-epochs",
-        "1",
-        "--trials",
-        "2",
-        "--max-epochs",
-        "2",
-        "--retrain-epochs",
-        "3",
-    ]);
-    arguments.extend(["--threads", "1", "--batch", "32"]);
-    arguments
-}
+use crate::support::network::{dasha, executable, sequences, write};
+use crate::support::{forecastd, wait_for};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -104,7 +31,7 @@ fn text(path: &Path) -> &str {
 fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
     let Some(executable) = executable() else { return };
     let dir = TempDir::new().unwrap();
-    let file = sequences(dir.path(), "motif.parquet", 300);
+    let file = sequences(dir.path(), "motif.parquet", 40, 300);
     let out = dir.path().join("motif");
     let arguments = dasha(text(&file), text(&out), &executable);
     let output = forecastd(&[&arguments[..], &["--json"]].concat());
@@ -189,7 +116,7 @@ fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
 fn a_killed_run_goes_on_with_the_same_command_and_with_no_other() {
     let Some(executable) = executable() else { return };
     let dir = TempDir::new().unwrap();
-    let file = sequences(dir.path(), "motif.parquet", 300);
+    let file = sequences(dir.path(), "motif.parquet", 40, 300);
     let out = dir.path().join("motif");
     let arguments = dasha(text(&file), text(&out), &executable);
     let mut child = Command::new(env!("CARGO_BIN_EXE_forecastd"))

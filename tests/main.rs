@@ -13,6 +13,7 @@ mod commands;
 mod dasha;
 mod demo;
 mod forecasts;
+mod inference;
 mod method;
 mod oracle;
 mod prometheus;

@@ -7,6 +7,7 @@ pub mod account;
 pub mod content_key;
 pub mod drop_totals;
 pub mod fit_job;
+pub mod inference;
 pub mod ingest_report;
 pub mod landed_file;
 pub mod rejected;

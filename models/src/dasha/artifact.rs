@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::architecture::{Architecture, ArchitectureError, Task};
 use super::augmentation::complement_bands;
 use super::normalisation::Scaling;
-use super::samples::{CellFormat, ElementType, NO_CLASS};
+use super::samples::{CellFormat, ElementType, NO_CLASS, input_bytes};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
@@ -72,6 +72,19 @@ pub enum DescriptionError {
 }
 
 impl ModelDescription {
+    /// Bytes of one sample's record in `inputs.bin`.
+    pub fn input_bytes(&self) -> usize {
+        input_bytes(&self.architecture.input, &self.element)
+    }
+
+    /// Bytes of one sample's record in an answer (see [`inference`](crate::inference)).
+    pub fn output_bytes(&self) -> usize {
+        match self.architecture.task {
+            Task::Segment => self.architecture.input.positions() as usize,
+            Task::Classify | Task::Multilabel | Task::Regress => size_of::<f32>() * self.labels.len(),
+        }
+    }
+
     /// Whether its parts fit one another: everything a reader of an untrusted file must ask before it builds.
     ///
     /// # Errors
@@ -166,6 +179,15 @@ mod tests {
         let read: ModelDescription = serde_json::from_str(&text).expect("it was just written");
         assert_eq!(read, sound());
         assert_eq!(read.check(), Ok(()));
+    }
+
+    #[test]
+    fn records_are_as_long_as_samples_and_labels_say() {
+        let mut description = sound();
+        assert_eq!((description.input_bytes(), description.output_bytes()), (100, 8));
+        description.element = ElementType::F32;
+        description.architecture.task = Task::Segment;
+        assert_eq!((description.input_bytes(), description.output_bytes()), (2000, 100));
     }
 
     #[test]

@@ -48,6 +48,41 @@ impl ElementType {
     }
 }
 
+/// Bytes of one sample's input.
+pub fn input_bytes(input: &InputShape, element: &ElementType) -> usize {
+    let bands = match element {
+        ElementType::Symbol { .. } => 1,
+        _ => input.bands as usize,
+    };
+    bands * input.positions() as usize * element.bytes()
+}
+
+/// What is wrong with one sample's input: a number that is not finite, or a letter that the alphabet has not.
+pub fn input_fault(input: &InputShape, element: &ElementType, bytes: &[u8]) -> Option<String> {
+    match element {
+        ElementType::F32 => {
+            let values = || bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            // Every request is asked this, and nearly none has such a number: first in a form that is vectorised.
+            if values().fold(true, |all, value| all & value.is_finite()) {
+                return None;
+            }
+            let (place, value) = values().enumerate().find(|(_, value)| !value.is_finite())?;
+            let positions = input.positions() as usize;
+            let (band, position) = (place / positions, place % positions);
+            Some(format!("band {band}, position {position}: {value}"))
+        }
+        ElementType::Symbol { alphabet } => {
+            let letters = alphabet.chars().count();
+            let strange = |symbol: u8| symbol != NO_SYMBOL && usize::from(symbol) >= letters;
+            let (position, symbol) = bytes.iter().enumerate().find(|(_, symbol)| strange(**symbol))?;
+            Some(format!(
+                "position {position}: letter {symbol} of an alphabet of {letters}"
+            ))
+        }
+        ElementType::U8 | ElementType::U16 | ElementType::I16 => None,
+    }
+}
+
 /// Which part of the data a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,11 +150,7 @@ pub struct SampleSet {
 impl SampleSet {
     /// Bytes of one sample's input.
     pub fn input_bytes(&self) -> usize {
-        let bands = match self.element {
-            ElementType::Symbol { .. } => 1,
-            _ => self.input.bands as usize,
-        };
-        bands * self.input.positions() as usize * self.element.bytes()
+        input_bytes(&self.input, &self.element)
     }
 
     /// Bytes of one sample's target.
@@ -136,6 +167,30 @@ impl SampleSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_strange_element_of_an_input_is_told() {
+        let input = InputShape {
+            bands: 2,
+            size: vec![3],
+        };
+        let told = |element: &ElementType, bytes: &[u8]| input_fault(&input, element, bytes);
+        let singles = |values: [f32; 6]| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(told(&ElementType::F32, &singles([f32::MAX; 6])), None);
+        let strange = singles([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY, f32::NAN]);
+        assert_eq!(
+            told(&ElementType::F32, &strange).as_deref(),
+            Some("band 1, position 1: -inf")
+        );
+        let alphabet = "AC".to_owned();
+        let symbols = ElementType::Symbol { alphabet };
+        assert_eq!(told(&symbols, &[0, 1, NO_SYMBOL]), None);
+        assert_eq!(
+            told(&symbols, &[0, 2, 1]).as_deref(),
+            Some("position 1: letter 2 of an alphabet of 2")
+        );
+        assert_eq!(told(&ElementType::U16, &[255; 12]), None);
+    }
 
     #[test]
     fn records_are_as_long_as_the_table_says() {

@@ -21,7 +21,7 @@ use super::precision::Precision;
 use crate::augment::Strands;
 use crate::device::Placement;
 use crate::nets::{LossOptions, check_space};
-use crate::predict::prediction_batch;
+use crate::predictor::prediction_batch;
 use crate::samples::{Loader, LoaderOptions, Samples};
 
 /// A run's job and data.
