@@ -43,7 +43,7 @@ pub use compaction::Maintenance;
 pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
-pub use registry::{ARTIFACT_FILES, RegistryView, StagedModel};
+pub use registry::{RegistryView, StagedModel};
 
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
@@ -142,7 +142,7 @@ impl Store {
         }
         disk.make_folder(&segments)?;
         disk.make_folder(&state_dir.join("spool"))?;
-        disk.make_folder(&state_dir.join("requests"))?;
+        disk.make_folder(&requests_folder(state_dir))?;
         registry::make_folder(state_dir, &disk)?;
         let ledger = Ledger::open(&ledger_path, disk.syncs())?;
         disk.flush_folder(state_dir)?;
@@ -171,11 +171,6 @@ impl Store {
     /// Where intake keeps its private copies.
     pub fn spool(&self) -> PathBuf {
         self.state_dir.join("spool")
-    }
-
-    /// Where requests lie until they are answered.
-    pub fn requests(&self) -> PathBuf {
-        self.state_dir.join("requests")
     }
 
     /// What the ledger knows of a file.
@@ -249,6 +244,11 @@ impl Store {
     fn folder(&self, dataset: &str) -> PathBuf {
         self.state_dir.join("segments").join(dataset)
     }
+}
+
+/// Where what is asked of a running daemon lies until it is answered.
+pub fn requests_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("requests")
 }
 
 /// Whether a row that was refused for this reason may be welcome at another time, or under another configuration:

@@ -10,7 +10,7 @@ use forecastd_models::{ChannelName, Timestamp};
 
 use super::error::StateError;
 use super::segments::{self, Rows, Segment};
-use super::{Store, registry};
+use super::{Store, registry, requests_folder};
 use crate::message::model::ModelState;
 use crate::message::series_drop::{RawRows, SeriesDrop};
 
@@ -64,7 +64,7 @@ impl Store {
             &self.live_models()?,
         )?);
         // Whoever asked has seen that nobody answered: what is done later would surprise.
-        cleaned.extend(files(&self.requests())?);
+        cleaned.extend(files(&requests_folder(&self.state_dir))?);
         for path in &cleaned {
             remove(path).map_err(StateError::io("remove", path))?;
         }

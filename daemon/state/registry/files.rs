@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::ARTIFACT_FILES;
+use forecastd_models::dasha::artifact::ARTIFACT_FILES;
+
 use crate::message::content_key::ContentKey;
 use crate::state::error::StateError;
 use crate::state::recovery::entries;

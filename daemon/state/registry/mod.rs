@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use forecastd_models::Timestamp;
+use forecastd_models::dasha::artifact::ARTIFACT_FILES;
 
 use super::Store;
 use super::durable::Disk;
@@ -25,9 +26,6 @@ use crate::message::content_key::ContentKey;
 use crate::message::model::{ModelFacts, ModelState, ModelTransition, ModelVersion};
 
 pub(super) use files::{orphans, verify};
-
-/// The files of a version.
-pub const ARTIFACT_FILES: [&str; 4] = ["weights.safetensors", "model.json", "card.json", "BLAKE3SUMS"];
 
 /// An artifact whose files lie on the state's filesystem, checked, and in nobody else's reach.
 #[derive(Debug)]
