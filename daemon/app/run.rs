@@ -234,7 +234,10 @@ impl App {
             .beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
         match event {
             WatchEvent::Listing(landings, listing) => {
-                if self.unreadable.remove(&(landings.clone(), Arc::clone(&listing.dataset))) {
+                if self
+                    .unreadable
+                    .remove(&(landings.clone(), Arc::clone(&listing.dataset)))
+                {
                     info!(dataset = %listing.dataset, "the incoming folder can be listed again");
                 }
                 match landings {

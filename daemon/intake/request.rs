@@ -170,7 +170,11 @@ mod tests {
         taken.answer(&answer).expect("answered");
         assert_eq!(asked.standing().expect("a look"), Standing::Answered(answer));
         assert_eq!(asked.standing().expect("a look"), Standing::Forgotten);
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing stays");
+        assert_eq!(
+            fs::read_dir(folder.path()).expect("a folder").count(),
+            0,
+            "nothing stays"
+        );
     }
 
     #[test]

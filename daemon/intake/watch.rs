@@ -423,7 +423,7 @@ mod tests {
 
     fn listing(event: WatchEvent) -> Option<Listing> {
         match event {
-            WatchEvent::Listing(listing) => Some(listing),
+            WatchEvent::Listing(_, listing) => Some(listing),
             _ => None,
         }
     }

@@ -204,7 +204,10 @@ fn check_content(copy: &Path, sums: &[(&str, blake3::Hash)], bytes: u64) -> Resu
     if let Err(error) = description.check() {
         return rejected(ArtifactFault::Description, format!("{MODEL}: {error}"));
     }
-    let weights = sums.iter().find(|(name, _)| *name == WEIGHTS).map(|(_, sum)| sum.to_hex());
+    let weights = sums
+        .iter()
+        .find(|(name, _)| *name == WEIGHTS)
+        .map(|(_, sum)| sum.to_hex());
     if !weights.is_some_and(|sum| sum.as_str().eq_ignore_ascii_case(&description.weights_hash)) {
         let detail = format!("{MODEL} has the hash of other weights");
         return rejected(ArtifactFault::Description, detail);

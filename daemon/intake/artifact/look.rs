@@ -69,7 +69,11 @@ pub(crate) fn look(path: &Path, metadata: &Metadata) -> Option<Look> {
         if !entry.file_name().to_str().is_some_and(is_known) {
             return Some(Look::Unfinished);
         }
-        if entry.file_name().to_str().is_some_and(|name| metadata.len() > most(name)) {
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| metadata.len() > most(name))
+        {
             return Some(Look::Hopeless);
         }
     }

@@ -148,7 +148,10 @@ impl ModelFamilies {
         let mut info = BTreeSet::new();
         for view in models {
             let model = &*view.model;
-            for state in ModelState::ALL.into_iter().filter(|state| *state != ModelState::Removed) {
+            for state in ModelState::ALL
+                .into_iter()
+                .filter(|state| *state != ModelState::Removed)
+            {
                 let count = view.versions.iter().filter(|version| version.state == state).count();
                 let versions = self.versions.with_label_values(&[model, state.label()]);
                 set(&versions, count as u64);
