@@ -264,7 +264,7 @@ fn versions_are_listed_and_compared_for_people_and_for_programs() {
         .map(|entry| entry["state"].as_str().unwrap())
         .collect();
     assert_eq!(reasons, ["candidate", "refused"]);
-    assert_eq!(shown["description"]["labels"][1], "yes");
+    assert_eq!(shown["version"]["description"]["labels"][1], "yes");
 
     for (arguments, expected) in [
         (vec!["list", "nobody"], "model nobody: there is no version of it"),
