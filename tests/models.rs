@@ -180,7 +180,7 @@ fn commands_do_the_same_beside_the_service_and_without_it() {
         let back = told(&environment, &["rollback", "scenes"]);
         assert_eq!(back, format!("model scenes: version {} is active again\n", &one[..12]));
         told(&environment, &["remove", "scenes", &two[..8]]);
-        assert_eq!(names(environment.path("state/models")), [one.clone()]);
+        assert_eq!(names(environment.path("state/models")), std::slice::from_ref(&one));
         assert_eq!(
             states(&environment),
             [(one, "active".to_owned()), (two.clone(), "removed".to_owned())]

@@ -8,16 +8,13 @@ use forecastd_models::Timestamp;
 use forecastd_models::dasha::Metric;
 
 use super::*;
+use crate::artifact_fixture::Artifact;
 use crate::message::content_key::ContentKey;
 use crate::message::landed_file::{Fingerprint, LandedFile};
 use crate::message::model::{ModelChange, ModelFacts, ModelReport, ModelVersion};
 use crate::message::rejected::Rejected;
 use crate::message::snapshot::Snapshot;
 use crate::publish::fixture::Stage;
-
-#[allow(dead_code, unreachable_pub, reason = "the stories share it")]
-#[path = "../../../../tests/support/artifact.rs"]
-mod artifact;
 
 fn model(name: &str) -> Model {
     Model {
@@ -54,7 +51,7 @@ fn version(number: u8, state: ModelState) -> ModelVersion {
             validation: None,
             test: None,
             data: String::new(),
-            description: artifact::Artifact::scoring(0.5).description,
+            description: Artifact::scoring(0.5).description,
         }),
     }
 }
