@@ -11,10 +11,10 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers results exactness torture endurance deny install clean
+.PHONY: help libtorch build test demo bench bench-peers results public-data results-series results-networks exactness torture endurance deny install clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 libtorch: ## Unpack libtorch for the CPU into .libtorch, 500 MB, unless LIBTORCH names one of your own
 ifdef LIBTORCH
@@ -44,13 +44,20 @@ bench-peers: .venv/ready ## Measure ourselves beside other people's software onl
 	cargo bench --locked --bench peers
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
 
-results: ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
+results: results-series results-networks ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
+
+public-data:
 	@test -n "$(FORECASTD_DATA)" || { echo "FORECASTD_DATA does not name the folder of public data sets" >&2; exit 1; }
+
+results-series: public-data ## Only that of forecasts, 6 minutes
 	cargo build --release --locked --bin forecastd
 	@mkdir -p $(TARGET)/bench
 	@test -e $(TARGET)/bench/competition.json || { $(MAKE) .venv/ready && \
 		.venv/bin/python benches/competition.py "$(FORECASTD_DATA)" $(TARGET)/bench/competition.json; }
 	@python3 benches/results.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench
+
+results-networks: public-data build ## Only that of networks, 90 minutes on two cores; ONLY="splice landsat" for some
+	@python3 benches/dasha.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench $(if $(ONLY),--only $(ONLY))
 
 exactness: .venv/ready ## Hold the search for the order against statsmodels on a thousand channels nobody has seen
 	@mkdir -p $(TARGET)

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::architecture::{Architecture, ArchitectureError, Task};
+use super::augmentation::complement_bands;
 use super::normalisation::Scaling;
-use super::samples::{ElementType, NO_CLASS};
+use super::samples::{CellFormat, ElementType, NO_CLASS};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
@@ -27,6 +28,12 @@ pub struct ModelDescription {
     pub architecture: Architecture,
     /// What elements of an input are, before scaling.
     pub element: ElementType,
+    /// How the cells of a file become such elements.
+    #[serde(default)]
+    pub cells: CellFormat,
+    /// Whether what it says of a sequence is the mean of what it says of both strands.
+    #[serde(default)]
+    pub both_strands: bool,
     /// What inputs and targets went through.
     pub scaling: Scaling,
     /// Names of the outputs.
@@ -60,6 +67,9 @@ pub enum DescriptionError {
     /// A pixel's class is one byte.
     #[error("{0} classes of pixels; at most {NO_CLASS} are taken")]
     Classes(usize),
+    /// Only letters of nucleic acids have partners.
+    #[error("both_strands, but the inputs are no sequences of nucleotides with one answer each")]
+    Strands,
     /// It is no BLAKE3 in hexadecimal.
     #[error("weights_hash is not {HASH_DIGITS} hexadecimal digits")]
     Hash,
@@ -88,6 +98,9 @@ impl ModelDescription {
         if let ElementType::Symbol { alphabet } = &self.element {
             agree("letters of the alphabet", alphabet.chars().count(), bands)?;
         }
+        if self.both_strands && !has_two_strands(&self.element, self.architecture.task) {
+            return Err(DescriptionError::Strands);
+        }
         if !self.scaling.inputs.fits(bands as usize) {
             return Err(DescriptionError::Scaling("inputs"));
         }
@@ -105,6 +118,14 @@ impl ModelDescription {
         }
         Ok(())
     }
+}
+
+/// Whether a mean over both strands has a meaning: an answer for each position would have to be turned too.
+pub fn has_two_strands(element: &ElementType, task: Task) -> bool {
+    let ElementType::Symbol { alphabet } = element else {
+        return false;
+    };
+    task != Task::Segment && complement_bands(alphabet).is_some()
 }
 
 #[cfg(test)]
@@ -132,6 +153,8 @@ mod tests {
             element: ElementType::Symbol {
                 alphabet: "ACGTN".to_owned(),
             },
+            cells: CellFormat::default(),
+            both_strands: true,
             scaling: Scaling {
                 inputs: Normalisation::identity(5),
                 targets: None,
@@ -162,6 +185,7 @@ mod tests {
         assert!(told(|d| d.scaling.inputs.0[3].deviation = 0.0).contains("scaling of inputs"));
         assert!(told(|d| d.architecture.task = Task::Regress).contains("scaling of targets"));
         assert!(told(|d| d.scaling.targets = Some(Normalisation::identity(2))).contains("scaling of targets"));
+        assert!(told(|d| d.architecture.task = Task::Segment).contains("both_strands"));
         assert!(told(|d| d.weights_hash = "../../x".to_owned()).contains("hexadecimal"));
         assert!(
             told(|d| d.element = ElementType::Symbol {

@@ -37,7 +37,7 @@ pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
 pub use metrics::{Metric, Outcomes};
 pub use normalisation::{Normalisation, RunningMoments, Scale, Scaling};
 pub use random::Random;
-pub use samples::{ElementType, SampleSet, Split};
+pub use samples::{CellFormat, ElementType, PixelLayout, SampleSet, Split};
 pub use schedule::{Schedule, Stage};
 pub use split::{SplitError, SplitFractions};
 pub use training::{TrainingOptions, Variation};

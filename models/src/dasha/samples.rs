@@ -70,6 +70,27 @@ impl Split {
     }
 }
 
+/// Which of a pixel's numbers stand side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PixelLayout {
+    /// All bands of a pixel, then the next pixel, row by row.
+    #[default]
+    Hwc,
+    /// All pixels of a band, row by row, then the next band.
+    Chw,
+}
+
+/// What cells do not say of themselves: how they became records. A network's later samples are read the same way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellFormat {
+    /// Of raw pixels, and of lists of them.
+    pub layout: PixelLayout,
+    /// Greys above it are class 1 of a mask, others 0; without it a mask holds the numbers of classes.
+    pub mask_threshold: Option<u8>,
+}
+
 /// What lies in the flat files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +107,9 @@ pub struct SampleSet {
     pub labels: Vec<String>,
     /// Of the content that it was read from, in hexadecimal.
     pub hash: String,
+    /// How that content was read.
+    #[serde(default)]
+    pub cells: CellFormat,
 }
 
 impl SampleSet {
@@ -125,6 +149,7 @@ mod tests {
             task: Task::Segment,
             labels: vec!["water".to_owned(), "land".to_owned()],
             hash: String::new(),
+            cells: CellFormat::default(),
         };
         assert_eq!((set.input_bytes(), set.target_bytes()), (120, 20));
         set.element = ElementType::Symbol {

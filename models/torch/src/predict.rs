@@ -17,6 +17,7 @@ use tch::nn::{self, ModuleT};
 use tch::{Kind, Tensor};
 
 use crate::artifact::{Artifact, replace_file};
+use crate::augment::Strands;
 use crate::device::Placement;
 use crate::nets::Network;
 use crate::samples::{Loader, LoaderOptions, Samples, Scales};
@@ -142,8 +143,8 @@ fn write_all(
         for index in progress.done..progress.done + count as u64 {
             samples.check_input(index as u32).map_err(io::Error::other)?;
         }
-        let scores = tch::no_grad(|| network.forward_t(&batch.inputs, false));
-        output.write_all(&answers.bytes(&scores)?)?;
+        let outputs = tch::no_grad(|| answers.outputs(network, &batch.inputs));
+        output.write_all(&answers.bytes(&outputs)?)?;
         progress.add(count as u64);
     }
     output.flush()
@@ -152,6 +153,7 @@ fn write_all(
 /// From what the network gives to what is asked for.
 struct Answers {
     task: Task,
+    strands: Option<Strands>,
     targets: Option<Scales>,
 }
 
@@ -160,7 +162,19 @@ impl Answers {
         let targets = description.scaling.targets.as_ref();
         Self {
             task: description.architecture.task,
+            strands: description
+                .both_strands
+                .then(|| Strands::of(&description.element, placement.device))
+                .flatten(),
             targets: targets.map(|targets| Scales::new(targets, 0, placement.device)),
+        }
+    }
+
+    fn outputs(&self, network: &Network, inputs: &Tensor) -> Tensor {
+        let forward = |inputs: &Tensor| network.forward_t(inputs, false);
+        match &self.strands {
+            Some(strands) => strands.mean(inputs, forward),
+            None => forward(inputs),
         }
     }
 

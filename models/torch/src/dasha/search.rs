@@ -4,7 +4,7 @@
 //! Weights and choices move on the same batches, each with an optimiser of its own, on training samples only.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use forecastd_models::dasha::card::SearchRecord;
@@ -14,7 +14,7 @@ use tch::Tensor;
 use tch::nn::VarStore;
 
 use super::journal::{Journal, Pace, Stage};
-use super::learner::{MeanLoss, is_adam, prefixed, seed_libtorch, sorted_parameters, take};
+use super::learner::{MeanLoss, is_adam, measure_step, prefixed, seed_libtorch, sorted_parameters, take};
 use super::optimizer::{Optimizer, Rule, clip_gradients};
 use super::setup::Setup;
 use super::state::Tensors;
@@ -23,9 +23,6 @@ use crate::samples::{Batch, Loader};
 
 /// The longest gradient of a step, weights and choices together.
 const CLIP: f64 = 1.0;
-
-/// Steps that are measured to plan with, after one that is not.
-const MEASURED: usize = 3;
 
 /// Kernels of sequences and of tiles from this extent on are computed by Fourier transforms where no time may be
 /// measured. Every measurement on two cores had sequences' at 71 so, and none of tiles' below 9.
@@ -62,7 +59,8 @@ fn search_frame(setup: &Setup, journal: &mut Journal<'_>, index: usize, backbone
     let mut pace = Pace::default();
     while let Some((epoch, epochs)) = next_epoch(&journal.state.searches[index]) {
         let started = Instant::now();
-        let mean = searcher.train(&loader, epoch, epochs)?;
+        let deadline = until.map(|until| started + seconds(until - journal.note_time(Stage::Search)));
+        let mean = searcher.train(&loader, epoch, epochs, deadline)?;
         let mean = mean.with_context(|| format!("the search with {} has diverged", backbone.name()))?;
         let each = pace.add(started.elapsed().as_secs_f64());
         let spent = journal.note_time(Stage::Search);
@@ -178,14 +176,23 @@ impl<'a> Searcher<'a> {
         })
     }
 
-    /// One epoch, from 0, and its mean loss; none if one was not finite.
-    fn train(&mut self, loader: &Loader, epoch: u32, epochs: u32) -> anyhow::Result<Option<f64>> {
+    /// One epoch, from 0, and its mean loss; none if one was not finite. After the deadline no further step begins.
+    fn train(
+        &mut self,
+        loader: &Loader,
+        epoch: u32,
+        epochs: u32,
+        deadline: Option<Instant>,
+    ) -> anyhow::Result<Option<f64>> {
         seed_libtorch(self.seed, &format!("epoch {epoch}"));
         let factor = Schedule::paper(schedule::Stage::Search, &self.backbone, self.setup.axes(), epochs).factor(epoch);
         let mut total = MeanLoss::new(self.setup.placement.device);
         for batch in loader.epoch(u64::from(epoch))? {
             let loss = self.step(&batch, factor);
             total.add(&loss, batch.inputs.size()[0]);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
         }
         Ok(total.mean())
     }
@@ -209,19 +216,7 @@ impl<'a> Searcher<'a> {
 
     /// Seconds of a step. What it does to the weights is of no use afterwards.
     fn measure(&mut self, loader: &Loader) -> anyhow::Result<f64> {
-        let mut batches = loader.epoch(0)?;
-        if let Some(batch) = batches.next() {
-            let _ = self.step(&batch, 0.0);
-        }
-        let started = Instant::now();
-        let mut last = None;
-        let mut steps = 0;
-        for batch in batches.take(MEASURED) {
-            last = Some(self.step(&batch, 0.0));
-            steps += 1;
-        }
-        let _ = last.map(|loss| loss.double_value(&[])); // until the device is done
-        Ok(started.elapsed().as_secs_f64() / f64::from(steps.max(1)))
+        measure_step(loader, |batch| self.step(batch, 0.0))
     }
 
     fn state(&self) -> Tensors {
@@ -248,6 +243,11 @@ impl<'a> Searcher<'a> {
         }
         Ok(())
     }
+}
+
+/// Of a time that may be over.
+fn seconds(left: f64) -> Duration {
+    Duration::try_from_secs_f64(left).unwrap_or_default()
 }
 
 /// The paper's: what the length of a choice's gradient is divided by. Of tiles it differs by task there, from 100 to

@@ -6,17 +6,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use forecastd_models::dasha::artifact::has_two_strands;
 use forecastd_models::dasha::card::Candidate;
 use forecastd_models::dasha::frames::{batch_size, frames};
 use forecastd_models::dasha::plan::StageTimes;
 use forecastd_models::dasha::{
     Architecture, Augmentation, Backbone, DashaJob, HyperParameters, Metric, Random, SampleSet, Scaling, Split, Task,
 };
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::evaluate::Examiner;
 use super::learner::Recipe;
 use super::precision::Precision;
+use crate::augment::Strands;
 use crate::device::Placement;
 use crate::nets::{LossOptions, check_space};
 use crate::predict::prediction_batch;
@@ -72,6 +74,7 @@ impl Setup {
                 device: placement.device,
                 precision: Precision::of(placement.device, job.training.full_precision),
                 loss,
+                strands: both_strands(&job, set, placement.device),
                 training: job.training.clone(),
             }),
             placement: placement.clone(),
@@ -168,6 +171,15 @@ impl Setup {
         let (indices, device) = (self.samples.of(split), self.placement.device);
         Ok(Loader::new(&self.samples, indices, &self.scaling, options, device)?)
     }
+}
+
+/// What was trained on both strands is asked of both.
+fn both_strands(job: &DashaJob, set: &SampleSet, device: Device) -> Option<Strands> {
+    let is_read = job.training.augmentation(&set.input).reverse_complement > 0.0;
+    let has_two = has_two_strands(&set.element, set.task);
+    (is_read && has_two)
+        .then(|| Strands::of(&set.element, device))
+        .flatten()
 }
 
 fn trial_count(job: &DashaJob, frames: usize) -> u32 {
