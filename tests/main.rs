@@ -15,6 +15,7 @@ mod demo;
 mod forecasts;
 mod inference;
 mod method;
+mod models;
 mod oracle;
 mod prometheus;
 mod reload;

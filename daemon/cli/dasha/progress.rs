@@ -186,6 +186,9 @@ fn line(event: &DashaEvent) -> Option<String> {
         } => {
             format!("search {backbone}: epoch {epoch}/{epochs}, loss {loss:.4}")
         }
+        DashaEvent::NotSearched { backbone } => {
+            format!("search {backbone}: there is no time for it; the frame keeps its own kernels")
+        }
         DashaEvent::Searched { backbone, pattern } => {
             format!("search {backbone}: kernels (size/dilation) {pattern}")
         }

@@ -1,4 +1,5 @@
-//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it.
+//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it; and which files make
+//! an artifact.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,6 +11,9 @@ use super::samples::{CellFormat, ElementType, NO_CLASS, input_bytes};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
+
+/// The files of an artifact, the card last: a folder with a card is whole.
+pub const ARTIFACT_FILES: [&str; 4] = ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"];
 
 /// Digits of a BLAKE3 hash in hexadecimal.
 const HASH_DIGITS: usize = 64;
@@ -203,7 +207,12 @@ mod tests {
         assert!(told(|d| d.scaling.inputs.0[3].deviation = 0.0).contains("scaling of inputs"));
         assert!(told(|d| d.architecture.task = Task::Regress).contains("scaling of targets"));
         assert!(told(|d| d.scaling.targets = Some(Normalisation::identity(2))).contains("scaling of targets"));
-        assert!(told(|d| d.architecture.task = Task::Segment).contains("both_strands"));
+        assert!(
+            told(|d| d.element = ElementType::Symbol {
+                alphabet: "ACDEF".to_owned() // amino acids
+            })
+            .contains("both_strands")
+        );
         assert!(told(|d| d.weights_hash = "../../x".to_owned()).contains("hexadecimal"));
         assert!(
             told(|d| d.element = ElementType::Symbol {

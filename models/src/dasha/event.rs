@@ -29,6 +29,11 @@ pub enum DashaEvent {
         loss: f64,
     },
     /// The kernels of a backbone are chosen.
+    NotSearched {
+        /// The frame's name; it keeps its own kernels.
+        backbone: String,
+    },
+    /// The kernels of a frame were found.
     Searched {
         /// The backbone's name.
         backbone: String,

@@ -24,6 +24,15 @@ use crate::samples::{Batch, Loader};
 /// The longest gradient of a step, weights and choices together.
 const CLIP: f64 = 1.0;
 
+/// A search of fewer steps has learnt nothing that it could choose by.
+const FEWEST_STEPS: f64 = 20.0;
+
+/// Samples that tell how long a step of all of a batch takes at most.
+const FEW_SAMPLES: i64 = 2;
+
+/// The part of the time that a step may take to be measured as a whole.
+const WORTH_MEASURING: f64 = 0.1;
+
 /// Kernels of sequences and of tiles from this extent on are computed by Fourier transforms where no time may be
 /// measured. Every measurement on two cores had sequences' at 71 so, and none of tiles' below 9.
 const WIDE: [u32; 2] = [40, 15];
@@ -50,6 +59,13 @@ fn search_frame(setup: &Setup, journal: &mut Journal<'_>, index: usize, backbone
         journal.state.searches.push(record);
     }
     let plan = journal.state.searches[index].plan;
+    if plan.epochs == 0 {
+        journal.state.searches[index].pattern = Some(backbone.plain_pattern());
+        journal.save(Stage::Search, None, None)?;
+        let backbone = backbone.name();
+        journal.tell(&DashaEvent::NotSearched { backbone });
+        return Ok(());
+    }
     let mut searcher = Searcher::new(setup, backbone)?;
     searcher.supernet.set_forms(journal.state.forms.iter().cloned());
     if let Some(tensors) = journal.under_way()? {
@@ -116,10 +132,14 @@ fn begin(
     if let Some(until) = until {
         let mut searcher = Searcher::new(setup, backbone)?;
         let loader = setup.training(searcher.seed, 1.0)?;
-        let step = searcher.measure(&loader)?;
+        let left = until - journal.note_time(Stage::Search);
+        let step = searcher.measure_within(&loader, left)?;
         journal.state.forms = searcher.supernet.forms();
         let left = until - journal.note_time(Stage::Search);
-        plan = EpochPlan::within(plan, step * loader.batches() as f64, left.max(0.0));
+        plan = match step {
+            Some(step) => EpochPlan::within(plan, step * loader.batches() as f64, left.max(0.0)),
+            None => EpochPlan { epochs: 0, ..plan },
+        };
     }
     Ok(SearchRecord {
         backbone: backbone.clone(),
@@ -217,6 +237,29 @@ impl<'a> Searcher<'a> {
     /// Seconds of a step. What it does to the weights is of no use afterwards.
     fn measure(&mut self, loader: &Loader) -> anyhow::Result<f64> {
         measure_step(loader, |batch| self.step(batch, 0.0))
+    }
+
+    /// Seconds of a step; none where so many seconds are not enough for a search. A supernet's step can take longer
+    /// than all the time there is, so a few samples are asked first.
+    fn measure_within(&mut self, loader: &Loader, left: f64) -> anyhow::Result<Option<f64>> {
+        let mut batches = loader.epoch(0)?;
+        let batch = batches.next().context("there are no training samples")?;
+        drop(batches);
+        let size = batch.inputs.size()[0];
+        let few = FEW_SAMPLES.min(size);
+        let batch = Batch {
+            inputs: batch.inputs.narrow(0, 0, few),
+            targets: batch.targets.narrow(0, 0, few),
+        };
+        let _ = self.step(&batch, 0.0).double_value(&[]); // forms are chosen
+        let started = Instant::now();
+        let _ = self.step(&batch, 0.0).double_value(&[]);
+        let most = started.elapsed().as_secs_f64() * size as f64 / few as f64;
+        if most > WORTH_MEASURING * left {
+            return Ok(None);
+        }
+        let step = self.measure(loader)?;
+        Ok((step * FEWEST_STEPS <= left).then_some(step))
     }
 
     fn state(&self) -> Tensors {
