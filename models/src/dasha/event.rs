@@ -28,12 +28,12 @@ pub enum DashaEvent {
         /// Mean loss over the epoch.
         loss: f64,
     },
-    /// The kernels of a backbone are chosen.
+    /// There is no time for the search of a backbone.
     NotSearched {
-        /// The frame's name; it keeps its own kernels.
+        /// The backbone's name; it keeps its own kernels.
         backbone: String,
     },
-    /// The kernels of a frame were found.
+    /// The kernels of a backbone are chosen.
     Searched {
         /// The backbone's name.
         backbone: String,
