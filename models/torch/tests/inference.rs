@@ -44,6 +44,8 @@ fn save(folder: &Path) {
         },
         labels: ["a", "b", "c"].map(str::to_owned).to_vec(),
         weights_hash: String::new(),
+        cells: Default::default(),
+        both_strands: false,
     };
     let store = nn::VarStore::new(Device::Cpu);
     Network::new(&store.root(), &description.architecture, 0.0).expect("it can be built");
