@@ -70,6 +70,8 @@ pub(super) fn described(labels: &[&str]) -> ModelDescription {
             targets: Some(Normalisation::identity(labels.len())),
         },
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        cells: Default::default(),
+        both_strands: false,
         weights_hash: "0".repeat(64),
     }
 }
