@@ -14,6 +14,7 @@ mod dasha;
 mod demo;
 mod forecasts;
 mod method;
+mod models;
 mod oracle;
 mod prometheus;
 mod reload;

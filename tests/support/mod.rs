@@ -1,5 +1,6 @@
 //! A small language for the stories: a folder with a configuration, a daemon in it, drops, scrapes.
 
+pub mod artifact;
 mod daemon;
 mod drops;
 mod environment;

@@ -1,4 +1,5 @@
-//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it.
+//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it; and which files make
+//! an artifact.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,6 +11,9 @@ use super::samples::{CellFormat, ElementType, NO_CLASS};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
+
+/// The files of an artifact, the card last: a folder with a card is whole.
+pub const ARTIFACT_FILES: [&str; 4] = ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"];
 
 /// Digits of a BLAKE3 hash in hexadecimal.
 const HASH_DIGITS: usize = 64;

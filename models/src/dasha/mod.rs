@@ -10,6 +10,7 @@ pub mod artifact;
 pub mod asha;
 pub mod augmentation;
 pub mod card;
+pub mod challenge;
 pub mod event;
 pub mod frames;
 pub mod job;
@@ -29,6 +30,7 @@ pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Ex
 pub use artifact::{DescriptionError, ModelDescription};
 pub use augmentation::{Augmentation, AugmentationError, complement_bands};
 pub use card::Card;
+pub use challenge::{Contender, Verdict, challenge};
 pub use event::{DashaEvent, PredictEvent};
 pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};
 pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
