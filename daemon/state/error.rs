@@ -52,6 +52,14 @@ pub enum StateError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A name has been used for another kind of dataset.
+    #[error(
+        "dataset {dataset}: the state holds samples under this name where series are asked for, or series where samples are: choose another name"
+    )]
+    OtherKind {
+        /// The name.
+        dataset: String,
+    },
     /// SQLite refused.
     #[error("ledger.sqlite: {0}")]
     Ledger(#[source] rusqlite::Error),

@@ -7,6 +7,7 @@
 
 mod cells;
 mod columns;
+pub(crate) mod drop;
 mod encoded;
 mod error;
 mod folder;
