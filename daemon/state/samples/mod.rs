@@ -4,6 +4,7 @@
 //! from then on: its elements, its label, its split. A row without a label takes none away from equal elements. Segments
 //! of samples are never merged and never expire; what a revision replaced stays in its segment.
 
+mod export;
 mod segment;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

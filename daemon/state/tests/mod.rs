@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod model;
 mod registry;
+mod samples;
 
 use std::collections::BTreeMap;
 
