@@ -180,7 +180,7 @@ fn commands_do_the_same_beside_the_service_and_without_it() {
         let back = told(&environment, &["rollback", "scenes"]);
         assert_eq!(back, format!("model scenes: version {} is active again\n", &one[..12]));
         told(&environment, &["remove", "scenes", &two[..8]]);
-        assert_eq!(names(environment.path("state/models")), [one.clone()]);
+        assert_eq!(names(environment.path("state/models")), std::slice::from_ref(&one));
         assert_eq!(
             states(&environment),
             [(one, "active".to_owned()), (two.clone(), "removed".to_owned())]
@@ -264,7 +264,7 @@ fn versions_are_listed_and_compared_for_people_and_for_programs() {
         .map(|entry| entry["state"].as_str().unwrap())
         .collect();
     assert_eq!(reasons, ["candidate", "refused"]);
-    assert_eq!(shown["description"]["labels"][1], "yes");
+    assert_eq!(shown["version"]["description"]["labels"][1], "yes");
 
     for (arguments, expected) in [
         (vec!["list", "nobody"], "model nobody: there is no version of it"),

@@ -10,8 +10,8 @@ use forecastd_models::dasha::card::{
 };
 use forecastd_models::dasha::plan::EpochPlan;
 use forecastd_models::dasha::{
-    Architecture, Backbone, BackboneChoice, Budget, DashaJob, ElementType, Extras, HyperParameters, InputShape, Metric,
-    ModelDescription, Normalisation, ScaleChoice, Scaling, SearchSpace, Task, TrainingOptions,
+    Architecture, Backbone, BackboneChoice, Budget, CellFormat, DashaJob, ElementType, Extras, HyperParameters,
+    InputShape, Metric, ModelDescription, Normalisation, ScaleChoice, Scaling, SearchSpace, Task, TrainingOptions,
 };
 
 /// Numbers in the only tensor: enough for the convolutions of the network.
@@ -48,6 +48,8 @@ impl Artifact {
                 format: FORMAT,
                 architecture,
                 element: ElementType::F32,
+                cells: CellFormat::default(),
+                both_strands: false,
                 scaling: Scaling {
                     inputs: Normalisation::identity(1),
                     targets: None,

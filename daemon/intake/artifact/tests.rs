@@ -13,14 +13,10 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::claim::{ArtifactError, ClaimedArtifact, claim};
 use super::*;
+use crate::artifact_fixture::{Artifact, sum_up};
 use crate::intake::fixture::landed_file;
 use crate::intake::scan::{Landings, Scanner};
 use crate::message::rejected::{ArtifactFault, Rejected};
-
-#[allow(dead_code, unreachable_pub, reason = "the stories share it")]
-#[path = "../../../tests/support/artifact.rs"]
-mod artifact;
-use artifact::{Artifact, sum_up};
 
 type Change<'a> = &'a dyn Fn(&Path);
 

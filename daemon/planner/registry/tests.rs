@@ -4,7 +4,8 @@ use std::path::Path;
 
 use forecastd_config::{Landing, Promotion};
 use forecastd_models::dasha::{
-    Architecture, Backbone, ElementType, Extras, InputShape, Metric, ModelDescription, Normalisation, Scaling, Task,
+    Architecture, Backbone, CellFormat, ElementType, Extras, InputShape, Metric, ModelDescription, Normalisation,
+    Scaling, Task,
 };
 
 use super::*;
@@ -55,6 +56,8 @@ fn facts(score: f64) -> ModelFacts {
                 extras: Extras::default(),
             },
             element: ElementType::F32,
+            cells: CellFormat::default(),
+            both_strands: false,
             scaling: Scaling {
                 inputs: Normalisation::identity(1),
                 targets: None,

@@ -181,3 +181,6 @@ fn act(act: ModelAct) -> &'static str {
         ModelAct::Remove { .. } => ACTS[4],
     }
 }
+
+#[cfg(test)]
+mod tests;

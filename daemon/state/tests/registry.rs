@@ -6,12 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::artifact_fixture::Artifact;
 use crate::message::model::{ModelAct, ModelChange, ModelFacts, ModelState, ModelVersion, rollback_target};
-
-#[allow(dead_code, unreachable_pub, reason = "the stories share it")]
-#[path = "../../../tests/support/artifact.rs"]
-mod artifact;
-use artifact::Artifact;
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -323,7 +319,7 @@ fn files_that_no_version_names_are_orphans_and_others_are_not_ours() {
     fs::write(&request, "{}").expect("written");
     let report = fsck(scene.folder.path()).expect("checked");
     assert!(report.is_clean());
-    assert_eq!(report.orphans, [orphan.clone()]);
+    assert_eq!(report.orphans, std::slice::from_ref(&orphan));
     scene.reopen();
     assert_eq!(scene.store().cleaned(), [staged, orphan, request]);
     assert!(models.join("notes").exists());

@@ -96,6 +96,10 @@ pub fn difference(challenger: &ModelDescription, active: &ModelDescription) -> O
         let (ours, theirs) = (&challenger.element, &active.element);
         return Some(format!("it takes elements {ours:?}, the active version {theirs:?}"));
     }
+    if challenger.cells != active.cells {
+        let (ours, theirs) = (challenger.cells, active.cells);
+        return Some(format!("it reads cells as {ours:?}, the active version as {theirs:?}"));
+    }
     if challenger.labels.len() != active.labels.len() {
         let (ours, theirs) = (challenger.labels.len(), active.labels.len());
         return Some(format!("it has {ours} outputs, the active version {theirs}"));
@@ -113,7 +117,9 @@ mod tests {
 
     use super::*;
     use crate::dasha::artifact::FORMAT;
-    use crate::dasha::{Architecture, Backbone, ElementType, Extras, InputShape, Normalisation, Scaling, Task};
+    use crate::dasha::{
+        Architecture, Backbone, CellFormat, ElementType, Extras, InputShape, Normalisation, Scaling, Task,
+    };
 
     fn described(labels: &[&str]) -> ModelDescription {
         let backbone = Backbone::ResNet { width: 2 };
@@ -131,6 +137,8 @@ mod tests {
                 extras: Extras::default(),
             },
             element: ElementType::F32,
+            cells: CellFormat::default(),
+            both_strands: false,
             scaling: Scaling {
                 inputs: Normalisation::identity(1),
                 targets: None,
@@ -195,7 +203,7 @@ mod tests {
     fn what_whoever_asks_would_notice_is_told_and_not_compared() {
         let active = described(&["no", "yes"]);
         type Change = fn(&mut ModelDescription);
-        let table: [(Change, &str); 6] = [
+        let table: [(Change, &str); 7] = [
             (
                 |d| d.architecture.task = Task::Multilabel,
                 "its task is Multilabel, the active version's Classify",
@@ -211,6 +219,10 @@ mod tests {
             (
                 |d| d.element = ElementType::U8,
                 "it takes elements U8, the active version F32",
+            ),
+            (
+                |d| d.cells.mask_threshold = Some(9),
+                "it reads cells as CellFormat { layout: Hwc, mask_threshold: Some(9) }, the active version as CellFormat { layout: Hwc, mask_threshold: None }",
             ),
             (
                 |d| d.labels.push("maybe".to_owned()),
