@@ -169,29 +169,4 @@ impl SampleIndex {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(id: &str, row: u32, split: Split, label: Option<&str>) -> SampleEntry {
-        SampleEntry {
-            id: id.into(),
-            place: SamplePlace { sequence: 1, row },
-            split,
-            label: label.map(|class| Label::Class(class.to_owned())),
-        }
-    }
-
-    #[test]
-    fn the_last_word_on_a_sample_counts_and_no_other() {
-        let mut index = SampleIndex::default();
-        index.insert(entry("a", 0, Split::Train, None));
-        index.insert(entry("b", 1, Split::Test, Some("x")));
-        assert_eq!((index.unlabelled, index.labelled), ([1, 0, 0], [0, 0, 1]));
-        index.insert(entry("a", 2, Split::Train, Some("y")));
-        index.insert(entry("b", 3, Split::Validation, Some("y")));
-        assert_eq!((index.unlabelled, index.labelled), ([0; 3], [1, 1, 0]));
-        assert_eq!(index.classes, BTreeMap::from([("y".into(), [1, 1, 0])]));
-        assert_eq!(index.get("b").map(|known| known.place.row), Some(3));
-        assert_eq!(index.iter().len(), 2);
-    }
-}
+mod tests;
