@@ -60,6 +60,18 @@ pub enum StateError {
         /// The name.
         dataset: String,
     },
+    /// Samples of another shape than the configuration states now were committed before.
+    #[error(
+        "dataset {dataset}: a sample of {found} bytes was committed, where `samples` now states {expected}: give the samples of another shape another dataset"
+    )]
+    OtherShape {
+        /// Whose samples.
+        dataset: String,
+        /// Bytes of one of them.
+        found: usize,
+        /// Bytes of a sample as the configuration has it.
+        expected: usize,
+    },
     /// SQLite refused.
     #[error("ledger.sqlite: {0}")]
     Ledger(#[source] rusqlite::Error),

@@ -16,6 +16,7 @@ mod labels;
 mod letters;
 mod masks;
 mod pixels;
+mod row_labels;
 mod source;
 mod splits;
 mod survey;

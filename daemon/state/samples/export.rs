@@ -17,7 +17,7 @@ impl Store {
     /// comes last. Labels that the form no longer allows leave their samples out. Without any, an empty set.
     ///
     /// # Errors
-    /// A damaged segment, or a folder that cannot be written.
+    /// A damaged segment, samples of another shape, or a folder that cannot be written.
     pub fn export_samples(
         &self,
         dataset: &DatasetName,
@@ -29,6 +29,14 @@ impl Store {
         let target = |entry: &SampleEntry| target_of(form.task, &labels, entry.label.as_ref()?);
         entries.retain(|entry| target(entry).is_some());
         fs::create_dir_all(folder).map_err(StateError::io("make the folder", folder))?;
+        // A folder with a description is whole, so what describes an earlier attempt goes first.
+        let description = folder.join("samples.json");
+        match fs::remove_file(&description) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StateError::io("remove", &description)(error));
+            }
+            _ => {}
+        }
         let mut hasher = blake3::Hasher::new();
         let mut targets = Records::create(folder, "targets.bin")?;
         let mut splits = Records::create(folder, "splits.bin")?;
@@ -41,30 +49,38 @@ impl Store {
         targets.finish()?;
         splits.finish()?;
         let places: Vec<SamplePlace> = entries.iter().map(|entry| entry.place).collect();
-        let mut inputs = Records::create(folder, "inputs.bin")?;
-        self.read_samples(dataset, &places, |_, elements| {
-            hasher.update(elements);
-            inputs.append(elements)
-        })?;
-        inputs.finish()?;
-        let set = SampleSet {
+        let mut set = SampleSet {
             count: places.len() as u64,
             input: form.shape.clone(),
             element: form.element.clone(),
             task: form.task,
             labels,
-            hash: hasher.finalize().to_hex().to_string(),
+            hash: String::new(),
             cells: CellFormat {
                 layout: form.layout,
                 mask_threshold: None,
             },
         };
+        let mut inputs = Records::create(folder, "inputs.bin")?;
+        self.read_samples(dataset, &places, |_, elements| {
+            if elements.len() != set.input_bytes() {
+                return Err(StateError::OtherShape {
+                    dataset: dataset.to_string(),
+                    found: elements.len(),
+                    expected: set.input_bytes(),
+                });
+            }
+            hasher.update(elements);
+            inputs.append(elements)
+        })?;
+        inputs.finish()?;
+        set.hash = hasher.finalize().to_hex().to_string();
         let text = serde_json::to_vec_pretty(&set).expect("a description is plain data");
-        let mut description = Records::create(folder, "samples.json.partial")?;
-        description.append(&text)?;
-        description.finish()?;
-        let path = folder.join("samples.json");
-        fs::rename(folder.join("samples.json.partial"), &path).map_err(StateError::io("rename into place", &path))?;
+        let mut partial = Records::create(folder, "samples.json.partial")?;
+        partial.append(&text)?;
+        partial.finish()?;
+        let renamed = fs::rename(folder.join("samples.json.partial"), &description);
+        renamed.map_err(StateError::io("rename into place", &description))?;
         Ok(set)
     }
 }

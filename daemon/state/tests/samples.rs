@@ -207,4 +207,14 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     assert_eq!(read("targets.bin"), [0_u32, 0, 0, 1].map(u32::to_le_bytes).concat());
     let described = serde_json::from_slice::<forecastd_models::dasha::SampleSet>(&read("samples.json"));
     assert_eq!(described.expect("a description").count, 4);
+    commit(&mut scene, 3, &[("e", [1, 1], Some("x"))]);
+    let mut other = form();
+    other.shape.bands = 3;
+    let refused = scene.store().export_samples(&"a".into(), &other, folder.path());
+    let told = refused.expect_err("two bytes are not three").to_string();
+    assert!(told.contains("2 bytes") && told.contains("now states 3"), "{told}");
+    assert!(
+        !folder.path().join("samples.json").exists(),
+        "what is not whole is not described"
+    );
 }
