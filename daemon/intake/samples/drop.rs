@@ -1,6 +1,8 @@
 //! Samples of a stranger's file, row by row: what can be used is given away at once, what cannot is counted with its
 //! reason. Runs in the decoding child, with the same cells, inputs and labels as the commands.
 
+mod places;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -8,25 +10,26 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{Array, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field};
-use forecastd_config::{SampleForm, SampleKind, SampleLimits};
+use arrow::datatypes::Field;
+use forecastd_config::{SampleForm, SampleLimits};
 use forecastd_models::dasha::{CellFormat, ElementType, Split, SplitFractions};
 
-use super::super::columns::{find, is_text};
+use super::super::columns::is_text;
 use super::super::decode::check_footer;
 use super::super::names::clip;
 use super::super::table::Sheet;
-use super::columns::{check_input, check_label, is_bytes, item};
+use super::columns::is_bytes;
 use super::inputs::{Inputs, Piece};
 use super::letters::{Letters, Seen};
 use super::pixels::told;
 use super::row_labels::labels_of_rows;
 use super::source::Source;
 use super::splits::split_of_word;
-use super::{ColumnNames, InputKind, PixelType, SampleRequest, SamplesError, cells};
+use super::{ColumnNames, PixelType, SampleRequest, SamplesError, cells};
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::sample::{Label, Sample};
+use places::{Places, elements, kind, schema_fault};
 
 /// Splits that no column tells are the same for ever, so nothing may change what draws them.
 const SPLIT_SEED: u64 = 0;
@@ -75,101 +78,6 @@ pub(crate) fn read_samples(
             Rejected::new(rejected.reason, clip(&rejected.detail.replace("--", "samples."), 4_096))
         }),
     )
-}
-
-/// Columns as places in the file, and among those read.
-struct Places {
-    roots: Vec<usize>,
-    id: usize,
-    input: usize,
-    label: Option<usize>,
-    split: Option<usize>,
-}
-
-impl Places {
-    fn new(source: &Source, form: &SampleForm) -> Result<Self, Rejected> {
-        let schema = source.schema();
-        let columns = &form.columns;
-        let maybe = |name: &Option<String>| name.as_deref().map(|name| find(schema, name)).transpose();
-        let (id, input) = (find(schema, &columns.id)?, find(schema, &columns.input)?);
-        let (label, split) = (maybe(&columns.label)?, maybe(&columns.split)?);
-        let id_type = schema.field(id).data_type();
-        if !is_text(id_type) && !id_type.is_integer() {
-            return Err(schema_fault(format!(
-                "column {:?} is of type {id_type} and cannot identify samples: write text or integers",
-                columns.id
-            )));
-        }
-        if let Some(split) = split.filter(|split| !is_text(schema.field(*split).data_type())) {
-            let found = schema.field(split).data_type();
-            return Err(schema_fault(format!(
-                "column {:?} is of type {found} and should be text",
-                schema.field(split).name()
-            )));
-        }
-        check_shape(schema.field(input), form)?;
-        if let Some(label) = label {
-            check_label(schema.field(label), form.task).map_err(schema_fault)?;
-        }
-        let mut roots: Vec<usize> = [Some(id), Some(input), label, split].into_iter().flatten().collect();
-        roots.sort_unstable();
-        let place = |root: usize| roots.partition_point(|other| *other < root);
-        Ok(Self {
-            id: place(id),
-            input: place(input),
-            label: label.map(place),
-            split: split.map(place),
-            roots,
-        })
-    }
-}
-
-fn schema_fault(detail: String) -> Rejected {
-    Rejected::new(RejectReason::Schema, detail)
-}
-
-/// Refuses a column whose type alone says that it holds other samples.
-fn check_shape(field: &Field, form: &SampleForm) -> Result<(), Rejected> {
-    check_input(field, kind(form)).map_err(schema_fault)?;
-    let (name, found) = (field.name(), field.data_type());
-    let letters = matches!(form.element, ElementType::Symbol { .. });
-    if letters != is_text(found) {
-        let wanted = if letters { "texts" } else { "numbers, as `dtype` says" };
-        return Err(schema_fault(format!(
-            "column {name:?} is of type {found}; samples are {wanted}"
-        )));
-    }
-    if let Some(of_list) = item(found) {
-        let (element, _) = cells::stored_as(of_list);
-        if element != form.element {
-            let detail = format!(
-                "column {name:?} holds {element:?}, where samples are {:?}",
-                form.element
-            );
-            return Err(schema_fault(detail));
-        }
-    }
-    let (length, expected) = match found {
-        DataType::FixedSizeBinary(bytes) => (*bytes, elements(form) * form.element.bytes() as u64),
-        DataType::FixedSizeList(_, length) => (*length, elements(form)),
-        _ => return Ok(()),
-    };
-    if u64::try_from(length) != Ok(expected) {
-        let detail = format!("column {name:?} is of type {found}, where a sample takes {expected}");
-        return Err(schema_fault(detail));
-    }
-    Ok(())
-}
-
-fn elements(form: &SampleForm) -> u64 {
-    u64::from(form.shape.bands) * form.shape.positions()
-}
-
-fn kind(form: &SampleForm) -> InputKind {
-    match form.kind {
-        SampleKind::Tiles => InputKind::Image,
-        SampleKind::Sequences => InputKind::Sequence,
-    }
 }
 
 /// What is asked of the input column.

@@ -1,3 +1,5 @@
+//! What the planner knows of samples, and whose turn it is.
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 

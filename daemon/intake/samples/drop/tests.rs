@@ -1,3 +1,5 @@
+//! Files of samples as strangers write them.
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Float32Array, Int32Array, ListArray, StringArray};
