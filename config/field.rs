@@ -51,6 +51,12 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// Complains of the value of another key.
+    pub(crate) fn refuse_at<T>(&self, path: &str, complaint: Complaint) -> Option<T> {
+        self.errors.borrow_mut().push(complaint.at(path));
+        None
+    }
+
     /// Reads a mapping, and complains of the keys that `read` did not ask for. Nothing at all is an empty mapping.
     ///
     /// `read` asks for every key before it looks at a result.

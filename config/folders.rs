@@ -16,6 +16,8 @@ use crate::{DatasetName, ModelName};
 pub(crate) struct Claims {
     names: HashMap<DatasetName, String>,
     models: HashMap<ModelName, String>,
+    /// Models that datasets name, with the path of the key.
+    wanted: Vec<(String, ModelName)>,
     /// Every folder with the path of its key.
     folders: HashMap<PathBuf, String>,
     /// The incoming ones again, a folder before what lies in it.
@@ -31,6 +33,22 @@ impl Claims {
     /// Takes a model's name, if no other model has it.
     pub(crate) fn model(&mut self, field: &Field, name: ModelName) -> Option<ModelName> {
         unique(&mut self.models, field, name)
+    }
+
+    /// Notes that a dataset is for a model, which may come later in the file.
+    pub(crate) fn want_model(&mut self, field: &Field, name: ModelName) -> ModelName {
+        self.wanted.push((field.path().to_owned(), ModelName::clone(&name)));
+        name
+    }
+
+    /// Complains of datasets whose models are not there; once all models were read.
+    pub(crate) fn check_models(&self, file: &Field) -> Option<()> {
+        let mut all_there = Some(());
+        for (path, name) in self.wanted.iter().filter(|(_, name)| !self.models.contains_key(name)) {
+            let complaint = Complaint::new(format!("there is no model `{name}`"));
+            all_there = file.refuse_at(path, complaint.hint("one of the names under `models`"));
+        }
+        all_there
     }
 
     /// Takes a folder, if it has no other purpose: a forecast file or a refused drop in a folder where drops land

@@ -11,6 +11,7 @@ mod error;
 mod field;
 mod folders;
 mod model;
+mod samples;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use dataset::{AfterIngest, Columns, Dataset, DatasetName, History, Landing, Layout, Limits, OffGrid};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{Model, ModelName, PromoteTo, Promotion, Retention};
+pub use samples::{SampleColumns, SampleDataset, SampleForm, SampleKind, SampleLimits};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +38,10 @@ pub struct Config {
     pub cpu_threads: Option<NonZeroUsize>,
     /// The libtorch child.
     pub torch: Torch,
-    /// In the order of the file, names unique, no two folders shared.
+    /// Those of kind `series`, in the order of the file, names unique, no two folders shared.
     pub datasets: Vec<Dataset>,
+    /// Those of kind `tiles` and `sequences`, in the order of the file; names and folders are unique among all datasets.
+    pub samples: Vec<SampleDataset>,
     /// In the order of the file, names unique among them, no two folders shared.
     pub models: Vec<Model>,
 }

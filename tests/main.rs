@@ -21,6 +21,7 @@ mod prometheus;
 mod reload;
 mod rolling;
 mod rows;
+mod samples;
 mod service;
 mod torch;
 mod torture;

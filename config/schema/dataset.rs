@@ -1,6 +1,6 @@
 //! Which keys a dataset has, what they default to, and what holds between them.
 //!
-//! The two larger sections, `series` and `forecast`, have their own modules.
+//! The larger sections, `series`, `samples` and `forecast`, have their own modules.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,53 +8,111 @@ use std::time::Duration;
 
 use forecastd_models::FitSpec;
 
-use super::{CENTURY, forecast, series};
+use super::samples::foreign;
+use super::{CENTURY, forecast, samples, series};
 use crate::error::Complaint;
 use crate::field::{Field, Section};
 use crate::folders::Claims;
-use crate::yaml::Node;
-use crate::{AfterIngest, Dataset, DatasetName, History, Landing, Limits};
+use crate::{AfterIngest, Dataset, DatasetName, History, Landing, Limits, SampleDataset, SampleKind, SampleLimits};
 
-/// Reads one dataset; what it takes, no other may take.
-pub(super) fn dataset(field: &Field, base: &Path, state_dir: Option<&Path>, claims: &mut Claims) -> Option<Dataset> {
+/// A dataset of whatever kind.
+pub(super) enum AnyDataset {
+    Series(Box<Dataset>),
+    Samples(Box<SampleDataset>),
+}
+
+/// Reads one dataset; what it takes, no other may take. One whose kind is wrong is read as series are.
+pub(super) fn dataset(field: &Field, base: &Path, state_dir: Option<&Path>, claims: &mut Claims) -> Option<AnyDataset> {
     field.section(|keys| {
         let name = keys.required("name", "a word for its metrics and files", |field| {
             claims.name(field, name(field)?)
         });
-        let kind = keys.required("kind", "`series`", kind);
-        let outgoing = default_outgoing(state_dir, name.as_deref());
-        let folders = folders(keys, base, outgoing, claims);
-        let landing = landing(&keys.field("landing"));
-        let series = series::series(&keys.field("series"));
-        let history = history(&keys.field("history"));
-        let asked = forecast::asked(&keys.field("forecast"), history.map(|history| history.window));
-        let limits = limits(&keys.field("limits"));
-        kind?;
-        let (folders, series, asked) = (folders?, series?, asked?);
-        Some(Dataset {
-            name: name?,
-            incoming: folders.incoming,
-            outgoing: folders.outgoing,
-            quarantine: folders.quarantine,
-            after: folders.after,
-            landing: landing?,
-            columns: series.columns,
-            frequency: series.frequency,
-            off_grid: series.off_grid,
-            history: history?,
-            fit: FitSpec {
-                horizon: asked.horizon,
-                levels: asked.levels,
-                max_lookback: asked.max_lookback,
-                gaps: series.gaps,
-            },
-            method: asked.method,
-            steps: asked.steps,
-            refit_interval: asked.refit_interval,
-            max_age: asked.max_age,
-            keep_files: asked.keep_files,
-            limits: limits?,
-        })
+        let kind = keys.required("kind", "`series`, `tiles` or `sequences`", kind);
+        match kind {
+            Some(Some(kind)) => {
+                let dataset = sample_dataset(keys, name, kind, base, claims)?;
+                Some(AnyDataset::Samples(Box::new(dataset)))
+            }
+            _ => {
+                let dataset = series_dataset(keys, name, base, state_dir, claims);
+                kind?;
+                Some(AnyDataset::Series(Box::new(dataset?)))
+            }
+        }
+    })
+}
+
+fn series_dataset(
+    keys: &mut Section,
+    name: Option<DatasetName>,
+    base: &Path,
+    state_dir: Option<&Path>,
+    claims: &mut Claims,
+) -> Option<Dataset> {
+    let outgoing = default_outgoing(state_dir, name.as_deref());
+    let incoming = incoming(keys, base, claims);
+    let outgoing = folder(keys, "outgoing", base, outgoing, claims);
+    let folders = folders(keys, base, incoming, claims);
+    let landing = landing(&keys.field("landing"));
+    let series = series::series(&keys.field("series"));
+    let history = history(&keys.field("history"));
+    let asked = forecast::asked(&keys.field("forecast"), history.map(|history| history.window));
+    let limits = limits(&keys.field("limits"));
+    let samples = foreign(keys, "samples", "tiles");
+    let model = foreign(keys, "model", "tiles");
+    let (folders, series, asked) = (folders?, series?, asked?);
+    samples.and(model)?;
+    Some(Dataset {
+        name: name?,
+        incoming: folders.incoming,
+        outgoing: outgoing?,
+        quarantine: folders.quarantine,
+        after: folders.after,
+        landing: landing?,
+        columns: series.columns,
+        frequency: series.frequency,
+        off_grid: series.off_grid,
+        history: history?,
+        fit: FitSpec {
+            horizon: asked.horizon,
+            levels: asked.levels,
+            max_lookback: asked.max_lookback,
+            gaps: series.gaps,
+        },
+        method: asked.method,
+        steps: asked.steps,
+        refit_interval: asked.refit_interval,
+        max_age: asked.max_age,
+        keep_files: asked.keep_files,
+        limits: limits?,
+    })
+}
+
+fn sample_dataset(
+    keys: &mut Section,
+    name: Option<DatasetName>,
+    kind: SampleKind,
+    base: &Path,
+    claims: &mut Claims,
+) -> Option<SampleDataset> {
+    let incoming = incoming(keys, base, claims);
+    let folders = folders(keys, base, incoming, claims);
+    let landing = landing(&keys.field("landing"));
+    let form = samples::form(&keys.field("samples"), kind);
+    let model = keys.optional("model", |field| Some(claims.want_model(field, self::name(field)?)));
+    let limits = sample_limits(&keys.field("limits"));
+    let others = ["series", "history", "forecast", "outgoing"].map(|key| foreign(keys, key, "series"));
+    let folders = folders?;
+    others.into_iter().collect::<Option<Vec<()>>>()?;
+    Some(SampleDataset {
+        name: name?,
+        incoming: folders.incoming,
+        quarantine: folders.quarantine,
+        after: folders.after,
+        landing: landing?,
+        form: form?,
+        model: model?,
+        limits: limits?,
     })
 }
 
@@ -74,34 +132,33 @@ pub(super) fn name(field: &Field) -> Option<DatasetName> {
     Some(text.into())
 }
 
-fn kind(field: &Field) -> Option<()> {
-    match field.node() {
-        Node::Text(word) if word == "tiles" || word == "sequences" => {
-            let complaint = Complaint::new(format!("this version does not serve `{word}`"));
-            field.refuse(complaint.hint("only `series`"))
-        }
-        _ => field.word(&[("series", ())]),
-    }
+/// `None` are series.
+fn kind(field: &Field) -> Option<Option<SampleKind>> {
+    field.word(&[
+        ("series", None),
+        ("tiles", Some(SampleKind::Tiles)),
+        ("sequences", Some(SampleKind::Sequences)),
+    ])
 }
 
 struct Folders {
     incoming: PathBuf,
-    outgoing: PathBuf,
     quarantine: PathBuf,
     after: AfterIngest,
 }
 
-fn folders(keys: &mut Section, base: &Path, outgoing: Option<PathBuf>, claims: &mut Claims) -> Option<Folders> {
-    let incoming = keys.required("incoming", "the folder that drops land in", |field| {
+fn incoming(keys: &mut Section, base: &Path, claims: &mut Claims) -> Option<PathBuf> {
+    keys.required("incoming", "the folder that drops land in", |field| {
         claims.incoming(field, field.file(base)?)
-    });
+    })
+}
+
+fn folders(keys: &mut Section, base: &Path, incoming: Option<PathBuf>, claims: &mut Claims) -> Option<Folders> {
     let within = |name| Some(incoming.as_ref()?.join(name));
-    let outgoing = folder(keys, "outgoing", base, outgoing, claims);
     let quarantine = folder(keys, "quarantine", base, within("quarantine"), claims);
     let after = after(keys, base, within("done"), claims);
     Some(Folders {
         incoming: incoming?,
-        outgoing: outgoing?,
         quarantine: quarantine?,
         after: after?,
     })
@@ -206,16 +263,41 @@ fn history(field: &Field) -> Option<History> {
     })
 }
 
-fn limits(field: &Field) -> Option<Limits> {
-    const MIB: u64 = 1 << 20;
-    const PIB: u64 = 1 << 50;
+const MIB: u64 = 1 << 20;
+const PIB: u64 = 1 << 50;
+
+fn file_size(keys: &mut Section) -> Option<u64> {
+    keys.or("file_size", 2048 * MIB, |field| field.size(1..=PIB))
+}
+
+fn decode_memory(keys: &mut Section) -> Option<u64> {
     // Below it a decoder cannot even start: the limit counts its own program as well.
     const LEAST_MEMORY: u64 = 64 * MIB;
+    keys.or("decode_memory", 2048 * MIB, |field| field.size(LEAST_MEMORY..=PIB))
+}
+
+fn sample_limits(field: &Field) -> Option<SampleLimits> {
     field.section(|keys| {
-        let file_size = keys.or("file_size", 2048 * MIB, |field| field.size(1..=PIB));
+        let file_size = file_size(keys);
+        let file_samples = keys.or("file_samples", 1_000_000, |field| field.whole(1..=100_000_000));
+        let decode_memory = decode_memory(keys);
+        let others = ["file_values", "channels"].map(|key| foreign(keys, key, "series"));
+        others.into_iter().collect::<Option<Vec<()>>>()?;
+        Some(SampleLimits {
+            file_bytes: file_size?,
+            file_samples: file_samples? as u64,
+            decode_memory: decode_memory?,
+        })
+    })
+}
+
+fn limits(field: &Field) -> Option<Limits> {
+    field.section(|keys| {
+        let file_size = file_size(keys);
         let file_values = keys.or("file_values", 100_000_000, |field| field.whole(1..=1_000_000_000_000));
         let channels = keys.or("channels", 100_000, |field| field.whole(1..=10_000_000));
-        let decode_memory = keys.or("decode_memory", 2048 * MIB, |field| field.size(LEAST_MEMORY..=PIB));
+        let decode_memory = decode_memory(keys);
+        foreign(keys, "file_samples", "tiles")?;
         Some(Limits {
             file_bytes: file_size?,
             file_values: file_values? as u64,

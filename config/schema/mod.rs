@@ -5,6 +5,7 @@
 mod dataset;
 mod forecast;
 mod model;
+mod samples;
 mod series;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +17,9 @@ use crate::error::{Complaint, ConfigErrors};
 use crate::field::{Errors, Field, Section};
 use crate::folders::Claims;
 use crate::yaml::Node;
-use crate::{Config, Dataset, Http, Model, Torch, TorchFit, TorchStart};
+use crate::{Config, Dataset, Http, Model, SampleDataset, Torch, TorchFit, TorchStart};
+
+use dataset::AnyDataset;
 
 /// Far enough for every wish, and near enough that adding it to a clock never overflows.
 const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
@@ -51,14 +54,17 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
         let torch = torch(&keys.field("torch"), base);
         let datasets = datasets(keys, base, state_dir.as_deref(), &mut claims);
         let models = models(keys, base, &mut claims);
-        let state_dir = state_dir?;
+        let models_named = claims.check_models(file);
+        let (state_dir, (datasets, samples)) = (state_dir?, datasets?);
+        models_named?;
         claims.check_state(&keys.field("state_dir"), &state_dir)?;
         Some(Config {
             state_dir,
             http: http?,
             cpu_threads: cpu_threads?.flatten(),
             torch: torch?,
-            datasets: datasets?,
+            datasets,
+            samples,
             models: models?,
         })
     })
@@ -115,10 +121,24 @@ fn torch(field: &Field, base: &Path) -> Option<Torch> {
     })
 }
 
-fn datasets(keys: &mut Section, base: &Path, state_dir: Option<&Path>, claims: &mut Claims) -> Option<Vec<Dataset>> {
-    keys.required("datasets", "at least one: a folder to watch", |field| {
+/// Those of series, and those of samples.
+fn datasets(
+    keys: &mut Section,
+    base: &Path,
+    state_dir: Option<&Path>,
+    claims: &mut Claims,
+) -> Option<(Vec<Dataset>, Vec<SampleDataset>)> {
+    let all = keys.required("datasets", "at least one: a folder to watch", |field| {
         field.some(|field, _| dataset::dataset(field, base, state_dir, claims))
-    })
+    })?;
+    let (mut series, mut samples) = (Vec::new(), Vec::new());
+    for dataset in all {
+        match dataset {
+            AnyDataset::Series(dataset) => series.push(*dataset),
+            AnyDataset::Samples(dataset) => samples.push(*dataset),
+        }
+    }
+    Some((series, samples))
 }
 
 /// Left out, there are none.

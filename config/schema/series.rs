@@ -87,10 +87,10 @@ fn frequency(field: &Field) -> Option<Option<Frequency>> {
 
 /// The columns that have a meaning already.
 #[derive(Default)]
-struct Names(RefCell<HashSet<String>>);
+pub(super) struct Names(RefCell<HashSet<String>>);
 
 impl Names {
-    fn take(&self, field: &Field) -> Option<String> {
+    pub(super) fn take(&self, field: &Field) -> Option<String> {
         let name = field.text()?;
         if self.0.borrow_mut().insert(name.to_owned()) {
             return Some(name.to_owned());

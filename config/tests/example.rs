@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{EXAMPLE, dataset, good, refused, top, uncommented};
+use super::{EXAMPLE, dataset, good, refused, samples, top, uncommented};
 use crate::Layout;
 use crate::yaml::{self, Node};
 
@@ -54,6 +54,7 @@ fn the_commented_example_shows_every_key() {
         "datasets",
         "landing",
         "series",
+        "samples",
         "history",
         "forecast",
         "limits",
@@ -97,6 +98,7 @@ fn known_keys(section: &str) -> Vec<String> {
         "datasets" => refused(&dataset("zzz: 1")),
         "models" => refused(&top("models: [{ zzz: 1 }]")),
         "promotion" | "retention" => refused(&top(&format!("models: [{{ {section}: {{ zzz: 1 }} }}]"))),
+        "samples" => refused(&samples("tiles", "samples: { zzz: 1 }")),
         _ => refused(&dataset(&format!("{section}: {{ zzz: 1 }}"))),
     };
     let line = errors

@@ -3,6 +3,7 @@
 mod accepted;
 mod example;
 mod refused;
+mod samples;
 mod torn;
 
 use std::path::Path;
@@ -37,6 +38,20 @@ fn dataset(line: &str) -> String {
         "series: { time: t }",
         "forecast: { horizon: 24 }",
     ];
+    let others = lines.iter().filter(|other| !other.starts_with(&format!("{key}:")));
+    let lines: String = others.chain([&line]).map(|line| format!("    {line}\n")).collect();
+    format!("state_dir: state\ndatasets:\n  -\n{lines}")
+}
+
+/// A good file with one dataset of this kind of samples, but for one line of it.
+fn samples(kind: &str, line: &str) -> String {
+    let (key, _) = line.split_once(':').expect("a line has a key");
+    let of_kind = match kind {
+        "tiles" => "samples: { id: i, image: x, shape: [3, 8, 8] }",
+        _ => "samples: { id: i, sequence: x, shape: [9] }",
+    };
+    let kind = format!("kind: {kind}");
+    let lines = ["name: a", &kind, "incoming: in", of_kind];
     let others = lines.iter().filter(|other| !other.starts_with(&format!("{key}:")));
     let lines: String = others.chain([&line]).map(|line| format!("    {line}\n")).collect();
     format!("state_dir: state\ndatasets:\n  -\n{lines}")

@@ -26,7 +26,7 @@ state_dri: ./state
 http: { listen: localhost, max_series: -1 }
 datasets:
   - name: Étté
-    kind: tiles
+    kind: serious
     incoming: 7
     series: { channel: c }
     forecast: { horizon: 24, steps: [1, 48, 12], levels: [0.8, 95] }
@@ -39,7 +39,7 @@ datasets:
     /etc/f.yaml: http.listen: expected an address and a port, found the text `localhost` (like `127.0.0.1:9464`; `0.0.0.0:9464` for every interface)
     /etc/f.yaml: http.max_series: expected a whole number from 0 to 100000000, found the number -1
     /etc/f.yaml: datasets[0].name: expected a name, found the text `Étté` (small letters a to z, digits, `_` and `-`)
-    /etc/f.yaml: datasets[0].kind: this version does not serve `tiles` (only `series`)
+    /etc/f.yaml: datasets[0].kind: expected `series`, `tiles` or `sequences`, found the text `serious` (did you mean `series`?)
     /etc/f.yaml: datasets[0].incoming: expected a text, found the number 7 (put it in quotes)
     /etc/f.yaml: datasets[0].series.time: is required (the column of times)
     /etc/f.yaml: datasets[0].series.value: is required beside `channel` (the column of values)
@@ -134,14 +134,10 @@ fn values_of_a_dataset_are_told_what_they_should_be() {
         -> name: expected a name, found the text `a\nb` (small letters a to z, digits, `_` and `-`)
     name: 気温
         -> name: expected a name, found the text `気温` (small letters a to z, digits, `_` and `-`)
-    kind: tiles
-        -> kind: this version does not serve `tiles` (only `series`)
-    kind: sequences
-        -> kind: this version does not serve `sequences` (only `series`)
     kind: serie
-        -> kind: expected `series`, found the text `serie` (did you mean `series`?)
+        -> kind: expected `series`, `tiles` or `sequences`, found the text `serie` (did you mean `series`?)
     kind: 3
-        -> kind: expected `series`, found the number 3
+        -> kind: expected `series`, `tiles` or `sequences`, found the number 3
     incoming:
         -> incoming: is required (the folder that drops land in)
     incoming: ~
@@ -157,9 +153,9 @@ fn values_of_a_dataset_are_told_what_they_should_be() {
     after: true
         -> after: expected `move`, `delete` or `keep`, found `true`
     zzz: 1
-        -> zzz: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits)
+        -> zzz: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits, samples, model)
     horizon: 24
-        -> horizon: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits)
+        -> horizon: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits, samples, model)
     "#;
     assert_told(table, told);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forecastd_config::{AfterIngest, Dataset, DatasetName};
+use forecastd_config::{AfterIngest, Dataset, DatasetName, SampleDataset};
 use forecastd_models::Timestamp;
 use tracing::{info, warn};
 
@@ -16,6 +16,7 @@ use crate::intake::claim::{ClaimError, Claimed, claim};
 use crate::intake::decoder::{DecodeError, Decoder};
 use crate::intake::finish::finish;
 use crate::intake::quarantine::quarantine;
+use crate::message::account::RowAccount;
 use crate::message::content_key::ContentKey;
 use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::Epoch;
@@ -34,6 +35,10 @@ pub(super) enum IngestJob {
     /// Deal with a landed file, under the configuration of its dataset, keeping what is within this reach of a fit,
     /// at this time.
     Ingest(LandedFile, Arc<Dataset>, Duration, Timestamp),
+    /// Tell what is known of a dataset's durable samples.
+    RecoverSamples(DatasetName, Epoch),
+    /// Deal with a landed file of samples, at this time.
+    IngestSamples(LandedFile, Arc<SampleDataset>, Timestamp),
     /// Do something about models, at this time.
     Models(ModelJob, Timestamp),
 }
@@ -72,7 +77,21 @@ impl Ingest {
             IngestJob::Recover(dataset, epoch) => self.recover(&dataset, epoch, tell),
             IngestJob::Ingest(file, dataset, reach, now) => {
                 let retention = dataset.history.retention.max(reach);
-                let outcome = self.ingest(&file, &dataset, retention, now)?;
+                let commit = |this: &mut Self, claimed, meta: &DropMeta| {
+                    this.commit_series(&file, &dataset, retention, claimed, meta)
+                };
+                let outcome = self.ingest(&file, &Home::of_series(&dataset), now, commit)?;
+                if matches!(outcome, Outcome::Committed { .. }) {
+                    self.maintain(&dataset, retention)?;
+                }
+                tell(Told::Event(Event::Ingested(IngestReport { file, outcome })));
+                Ok(())
+            }
+            IngestJob::RecoverSamples(dataset, epoch) => self.recover_samples(&dataset, epoch, tell),
+            IngestJob::IngestSamples(file, dataset, now) => {
+                let commit =
+                    |this: &mut Self, claimed, meta: &DropMeta| this.commit_samples(&file, &dataset, claimed, meta);
+                let outcome = self.ingest(&file, &Home::of_samples(&dataset), now, commit)?;
                 tell(Told::Event(Event::Ingested(IngestReport { file, outcome })));
                 Ok(())
             }
@@ -103,18 +122,38 @@ impl Ingest {
         Ok(())
     }
 
+    fn recover_samples(
+        &self,
+        dataset: &DatasetName,
+        epoch: Epoch,
+        tell: &mut dyn FnMut(Told),
+    ) -> Result<(), StateError> {
+        let totals = self.store.totals()?.remove(dataset).unwrap_or_default();
+        tell(Told::Totals(DatasetName::clone(dataset), totals));
+        let recovered = self.store.recover_samples(dataset)?;
+        for error in recovered.damaged {
+            tracing::error!(%dataset, %error, "the samples of a segment are missing");
+            tell(Told::Damaged(DatasetName::clone(dataset), error));
+        }
+        let name = || DatasetName::clone(dataset);
+        tell(Told::Event(Event::SamplesRecovered(name(), epoch, recovered.entries)));
+        tell(Told::Event(Event::RecoveryFinished(name(), epoch)));
+        Ok(())
+    }
+
+    /// Deals with a file. `commit` decodes and commits the private copy of one that is new.
     fn ingest(
         &mut self,
         file: &LandedFile,
-        dataset: &Dataset,
-        retention: Duration,
+        home: &Home<'_>,
         now: Timestamp,
+        commit: impl FnOnce(&mut Self, Claimed, &DropMeta) -> Result<Decided, Fault>,
     ) -> Result<Outcome, StateError> {
-        match self.try_ingest(file, dataset, retention, now) {
+        match self.try_ingest(file, home, now, commit) {
             Ok(outcome) => Ok(outcome),
             Err(Fault::Fatal(error)) => Err(error),
             Err(Fault::Machine(error)) => {
-                warn!(dataset = %dataset.name, file = ?file.path, %error, "drop deferred");
+                warn!(dataset = %home.name, file = ?file.path, %error, "drop deferred");
                 Ok(Outcome::Deferred { error })
             }
         }
@@ -123,14 +162,14 @@ impl Ingest {
     fn try_ingest(
         &mut self,
         file: &LandedFile,
-        dataset: &Dataset,
-        retention: Duration,
+        home: &Home<'_>,
         now: Timestamp,
+        commit: impl FnOnce(&mut Self, Claimed, &DropMeta) -> Result<Decided, Fault>,
     ) -> Result<Outcome, Fault> {
-        let claimed = match claim(file, &self.spool, &dataset.limits) {
+        let claimed = match claim(file, &self.spool, home.file_bytes) {
             Ok(claimed) => claimed,
             Err(ClaimError::Withdrawn) => return Ok(Outcome::Withdrawn),
-            Err(ClaimError::Rejected(verdict)) => return self.reject(file, dataset, now, None, verdict),
+            Err(ClaimError::Rejected(verdict)) => return self.reject(file, home, now, None, verdict),
             Err(error @ ClaimError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
         };
         let meta = meta(file, claimed.key, claimed.bytes, now);
@@ -138,38 +177,41 @@ impl Ingest {
             .store
             .lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)?
         {
-            Lookup::New => self.decode_and_commit(file, dataset, retention, claimed, &meta),
+            Lookup::New => match commit(self, claimed, &meta)? {
+                Decided::Committed(outcome) => {
+                    post_action(file, home.after);
+                    Ok(outcome)
+                }
+                Decided::Rejected(verdict) => self.reject(file, home, now, Some(meta.key), verdict),
+            },
             Lookup::Finished => {
-                post_action(file, &dataset.after);
+                post_action(file, home.after);
                 Ok(Outcome::Finished)
             }
             Lookup::CommittedBefore { drop, account } => {
                 self.store.record_duplicate(&meta, drop, &account)?;
-                post_action(file, &dataset.after);
-                info!(dataset = %dataset.name, file = ?file.path, "drop holds what was committed before");
+                post_action(file, home.after);
+                info!(dataset = %home.name, file = ?file.path, "drop holds what was committed before");
                 Ok(Outcome::Duplicate { account })
             }
         }
     }
 
-    fn decode_and_commit(
+    fn commit_series(
         &mut self,
         file: &LandedFile,
         dataset: &Dataset,
         retention: Duration,
         claimed: Claimed,
         meta: &DropMeta,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Decided, Fault> {
         let latest = meta.received.after(dataset.history.max_future);
-        let decoded = match self
+        let decoded = self
             .decoder
-            .decode(claimed.file, &dataset.columns, &dataset.limits, latest)
-        {
+            .decode(claimed.file, &dataset.columns, &dataset.limits, latest);
+        let decoded = match decided(file, decoded)? {
             Ok(decoded) => decoded,
-            Err(DecodeError::Rejected(verdict)) => {
-                return self.reject(file, dataset, meta.received, Some(meta.key), verdict);
-            }
-            Err(DecodeError::Io(error)) => return Err(Fault::Machine(format!("{}: {error}", file.path.display()))),
+            Err(verdict) => return Ok(Decided::Rejected(verdict)),
         };
         let (rows, duplicates) = SeriesDrop::from_rows(decoded.rows);
         let mut account = decoded.account;
@@ -179,27 +221,39 @@ impl Ingest {
             max_channels: dataset.limits.channels,
         };
         let committed = self.store.commit(meta, rows, account, &rules)?;
-        post_action(file, &dataset.after);
-        self.maintain(dataset, retention)?;
-        let account = committed.account;
-        if account.rejected_total() > 0 {
-            warn!(dataset = %dataset.name, file = ?file.path, refused = ?account.rejected, "rows were refused");
-        }
-        info!(
-            dataset = %dataset.name, file = ?file.path, rows = account.seen,
-            committed = account.committed, duplicate = account.duplicate, rejected = account.rejected_total(),
-            "drop committed"
-        );
-        Ok(Outcome::Committed {
-            account,
+        told_committed(file, &committed.account, &[]);
+        Ok(Decided::Committed(Outcome::Committed {
+            account: committed.account,
             fresh: committed.fresh,
-        })
+        }))
+    }
+
+    fn commit_samples(
+        &mut self,
+        file: &LandedFile,
+        dataset: &SampleDataset,
+        claimed: Claimed,
+        meta: &DropMeta,
+    ) -> Result<Decided, Fault> {
+        let decoded = self
+            .decoder
+            .decode_samples(claimed.file, &dataset.form, &dataset.limits, &self.spool);
+        let mut decoded = match decided(file, decoded)? {
+            Ok(decoded) => decoded,
+            Err(verdict) => return Ok(Decided::Rejected(verdict)),
+        };
+        let committed = self.store.commit_samples(meta, &mut decoded.samples, decoded.account)?;
+        told_committed(file, &committed.account, &decoded.told);
+        Ok(Decided::Committed(Outcome::Sampled {
+            account: committed.account,
+            fresh: committed.fresh,
+        }))
     }
 
     fn reject(
         &mut self,
         file: &LandedFile,
-        dataset: &Dataset,
+        home: &Home<'_>,
         now: Timestamp,
         key: Option<ContentKey>,
         verdict: Rejected,
@@ -207,13 +261,13 @@ impl Ingest {
         let first_time = self
             .store
             .record_rejection(&meta(file, key, file.fingerprint.size, now), &verdict)?;
-        match quarantine(file, key, &verdict, &dataset.quarantine, now) {
+        match quarantine(file, key, &verdict, home.quarantine, now) {
             Ok(place) => told_rejected(file, &verdict, &place),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Withdrawn),
             // It is in the ledger with its reason. One bad file that cannot be moved must not hold up the good ones.
             Err(error) => {
                 told_rejected(file, &verdict, &file.path);
-                warn!(dataset = %dataset.name, file = ?file.path, %error, "the bad file stays where it is");
+                warn!(dataset = %home.name, file = ?file.path, %error, "the bad file stays where it is");
             }
         }
         // After a crash between ledger and quarantine this file has been counted before.
@@ -225,15 +279,58 @@ impl Ingest {
     }
 
     /// Rows are durable by now: a merge that cannot be written is put off, not an error of the drop.
-    fn maintain(&mut self, dataset: &Dataset, retention: Duration) -> Result<(), Fault> {
+    fn maintain(&mut self, dataset: &Dataset, retention: Duration) -> Result<(), StateError> {
         match self.store.maintain(&dataset.name, retention) {
             Ok(_) => Ok(()),
-            Err(error) if error.is_fatal() => Err(Fault::Fatal(error)),
+            Err(error) if error.is_fatal() => Err(error),
             Err(error) => {
                 warn!(dataset = %dataset.name, %error, "segments are not merged for now");
                 Ok(())
             }
         }
+    }
+}
+
+/// What an ingest needs of a dataset, whatever its kind.
+struct Home<'a> {
+    name: &'a DatasetName,
+    quarantine: &'a Path,
+    after: &'a AfterIngest,
+    file_bytes: u64,
+}
+
+impl<'a> Home<'a> {
+    fn of_series(dataset: &'a Dataset) -> Self {
+        Self {
+            name: &dataset.name,
+            quarantine: &dataset.quarantine,
+            after: &dataset.after,
+            file_bytes: dataset.limits.file_bytes,
+        }
+    }
+
+    fn of_samples(dataset: &'a SampleDataset) -> Self {
+        Self {
+            name: &dataset.name,
+            quarantine: &dataset.quarantine,
+            after: &dataset.after,
+            file_bytes: dataset.limits.file_bytes,
+        }
+    }
+}
+
+/// What became of a new file's content.
+enum Decided {
+    Committed(Outcome),
+    Rejected(Rejected),
+}
+
+/// A verdict on a file is an answer; a fault of the machine is none.
+fn decided<T>(file: &LandedFile, decoded: Result<T, DecodeError>) -> Result<Result<T, Rejected>, Fault> {
+    match decoded {
+        Ok(decoded) => Ok(Ok(decoded)),
+        Err(DecodeError::Rejected(verdict)) => Ok(Err(verdict)),
+        Err(DecodeError::Io(error)) => Err(Fault::Machine(format!("{}: {error}", file.path.display()))),
     }
 }
 
@@ -253,6 +350,17 @@ impl From<StateError> for Fault {
             Self::Machine(error.to_string())
         }
     }
+}
+
+fn told_committed(file: &LandedFile, account: &RowAccount, told: &[String]) {
+    if account.rejected_total() > 0 {
+        warn!(dataset = %file.dataset, file = ?file.path, refused = ?account.rejected, first = ?told, "rows were refused");
+    }
+    info!(
+        dataset = %file.dataset, file = ?file.path, rows = account.seen,
+        committed = account.committed, duplicate = account.duplicate, rejected = account.rejected_total(),
+        "drop committed"
+    );
 }
 
 fn told_rejected(file: &LandedFile, verdict: &Rejected, place: &Path) {

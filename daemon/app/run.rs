@@ -94,14 +94,10 @@ impl App {
         let store = Store::open(&config.state_dir).context("open the state directory")?;
         let metrics = Arc::new(Metrics::new(now()));
         let mut totals = store.totals()?;
-        let labelled = config
-            .datasets
-            .iter()
-            .map(|dataset| Arc::clone(&dataset.name))
-            .collect();
-        for dataset in &config.datasets {
-            metrics.dataset_added(&dataset.name);
-            metrics.seed(&dataset.name, &totals.remove(&dataset.name).unwrap_or_default());
+        let labelled = names(&config).cloned().collect();
+        for name in names(&config) {
+            add_label_sets(&metrics, &config, name);
+            metrics.seed(name, &totals.remove(name).unwrap_or_default());
         }
         metrics.models_configured(&config.models);
         let listener = TcpListener::bind(config.http.listen)
@@ -161,7 +157,7 @@ impl App {
         shutdown: impl Future<Output = ()> + Send,
         mut reloads: mpsc::Receiver<()>,
     ) {
-        info!(datasets = self.config.datasets.len(), "started");
+        info!(datasets = names(&self.config).count(), "started");
         self.apply(Event::Reconfigured(Arc::clone(&self.config)));
         let mut shutdown = std::pin::pin!(shutdown);
         let mut deadline = None;
@@ -228,8 +224,13 @@ impl App {
 
     fn looked(&mut self, event: WatchEvent) {
         let datasets = self.config.datasets.iter().map(|dataset| dataset.landing);
+        let samples = self.config.samples.iter().map(|dataset| dataset.landing);
         let models = self.config.models.iter().map(|model| model.landing);
-        let interval = datasets.chain(models).map(|landing| landing.scan_interval).max();
+        let interval = datasets
+            .chain(samples)
+            .chain(models)
+            .map(|landing| landing.scan_interval)
+            .max();
         self.pulse
             .beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
         match event {
@@ -289,7 +290,7 @@ impl App {
         }
         if self.is_starting() && self.planner.is_ready() {
             self.readiness.send_replace(Readiness::Ready);
-            systemd::ready(&format!("serving {} datasets", self.config.datasets.len()));
+            systemd::ready(&format!("serving {} datasets", names(&self.config).count()));
             info!("ready");
         }
     }
@@ -303,6 +304,12 @@ impl App {
             Command::Recover(dataset, epoch) => self.rooms.ingest.send(IngestJob::Recover(dataset, epoch)),
             Command::Ingest(file, dataset, reach) => {
                 self.rooms.ingest.send(IngestJob::Ingest(file, dataset, reach, now()))
+            }
+            Command::RecoverSamples(dataset, epoch) => {
+                self.rooms.ingest.send(IngestJob::RecoverSamples(dataset, epoch))
+            }
+            Command::IngestSamples(file, dataset) => {
+                self.rooms.ingest.send(IngestJob::IngestSamples(file, dataset, now()))
             }
             Command::Models(job) => self.rooms.ingest.send(IngestJob::Models(job, now())),
             Command::Fit(job) => self.rooms.fits.send(job),
@@ -350,7 +357,7 @@ impl App {
         make_folders(&config);
         self.rooms.watch.reconfigure(watch_specs(&config));
         self.apply(Event::Reconfigured(config));
-        info!(datasets = self.config.datasets.len(), "configuration reloaded");
+        info!(datasets = names(&self.config).count(), "configuration reloaded");
         Ok(())
     }
 
@@ -359,7 +366,7 @@ impl App {
     fn unlabel(&mut self, config: &Config) {
         let metrics = &self.metrics;
         self.labelled.retain(|name| {
-            let stays = config.datasets.iter().any(|dataset| dataset.name == *name);
+            let stays = names(config).any(|known| known == name);
             if !stays {
                 metrics.dataset_removed(name);
             }
@@ -368,9 +375,9 @@ impl App {
     }
 
     fn label(&mut self, dataset: &DatasetName, totals: DropTotals) {
-        let wanted = self.config.datasets.iter().any(|known| known.name == *dataset);
+        let wanted = names(&self.config).any(|known| known == dataset);
         if wanted && self.labelled.insert(Arc::clone(dataset)) {
-            self.metrics.dataset_added(dataset);
+            add_label_sets(&self.metrics, &self.config, dataset);
             self.metrics.seed(dataset, &totals);
         }
     }
@@ -416,11 +423,26 @@ impl App {
     }
 }
 
+/// The names of all datasets, whatever their kind.
+fn names(config: &Config) -> impl Iterator<Item = &DatasetName> {
+    let series = config.datasets.iter().map(|dataset| &dataset.name);
+    series.chain(config.samples.iter().map(|dataset| &dataset.name))
+}
+
+fn add_label_sets(metrics: &Metrics, config: &Config, name: &DatasetName) {
+    if config.samples.iter().any(|dataset| dataset.name == *name) {
+        metrics.samples_added(name);
+    } else {
+        metrics.dataset_added(name);
+    }
+}
+
 /// Makes the incoming folders that are not there. One that cannot be made is told by the watch, again and again.
 fn make_folders(config: &Config) {
     let datasets = config.datasets.iter().map(|dataset| &dataset.incoming);
     let models = config.models.iter().map(|model| &model.incoming);
-    for folder in datasets.chain(models) {
+    let samples = config.samples.iter().map(|dataset| &dataset.incoming);
+    for folder in datasets.chain(samples).chain(models) {
         if let Err(error) = std::fs::create_dir_all(folder) {
             warn!(folder = %folder.display(), %error, "cannot make the incoming folder");
         }

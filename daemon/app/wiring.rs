@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use forecastd_config::{Config, Dataset, Landing, Model};
+use forecastd_config::{Config, Dataset, Landing, Model, SampleDataset};
 use tokio::sync::mpsc;
 
 use super::event::AppEvent;
@@ -106,6 +106,12 @@ pub(super) fn watch_specs(config: &Config) -> Vec<WatchSpec> {
         landings: Landings::Drops,
         landing: dataset.landing,
     };
+    let samples = |dataset: &SampleDataset| WatchSpec {
+        dataset: Arc::clone(&dataset.name),
+        incoming: dataset.incoming.clone(),
+        landings: Landings::Drops,
+        landing: dataset.landing,
+    };
     let artifacts = |model: &Model| WatchSpec {
         dataset: Arc::clone(&model.name),
         incoming: model.incoming.clone(),
@@ -122,6 +128,7 @@ pub(super) fn watch_specs(config: &Config) -> Vec<WatchSpec> {
     };
     let specs = config.datasets.iter().map(drops);
     specs
+        .chain(config.samples.iter().map(samples))
         .chain(config.models.iter().map(artifacts))
         .chain([requests])
         .collect()

@@ -15,7 +15,8 @@ impl Check {
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let config = super::read_config(&self.config)?;
-        println!("{}: good, {} datasets", self.config.display(), config.datasets.len());
+        let datasets = config.datasets.len() + config.samples.len();
+        println!("{}: good, {datasets} datasets", self.config.display());
         Ok(ExitCode::SUCCESS)
     }
 }

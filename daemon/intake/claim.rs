@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use forecastd_config::Limits;
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -57,8 +56,8 @@ impl From<Rejected> for ClaimError {
 const PIECE: usize = 1 << 20;
 
 /// Copies the file into the folder `spool`, if it is still the one that was listed.
-pub fn claim(file: &LandedFile, spool: &Path, limits: &Limits) -> Result<Claimed, ClaimError> {
-    let mut source = open(file, limits)?;
+pub fn claim(file: &LandedFile, spool: &Path, file_bytes: u64) -> Result<Claimed, ClaimError> {
+    let mut source = open(file, file_bytes)?;
     let mut copy = tempfile::tempfile_in(spool).map_err(at(spool))?;
     let (key, bytes) = copy_hashed(&mut source, &mut copy, file, spool)?;
     let after = source.metadata().map_err(at(&file.path))?;
@@ -75,15 +74,15 @@ pub fn claim(file: &LandedFile, spool: &Path, limits: &Limits) -> Result<Claimed
 }
 
 /// Opens the very file that was listed, if it is one that we take.
-fn open(file: &LandedFile, limits: &Limits) -> Result<File, ClaimError> {
+fn open(file: &LandedFile, file_bytes: u64) -> Result<File, ClaimError> {
     let listed = landed::unchanged(file).map_err(at(&file.path))?;
     let listed = listed.ok_or(ClaimError::Withdrawn)?;
     if let Some(kind) = landed::irregularity(&listed) {
         let detail = format!("{kind} is not taken: put a plain file there, by writing or renaming it");
         return Err(Rejected::new(RejectReason::NotARegularFile, detail).into());
     }
-    if listed.len() > limits.file_bytes {
-        let detail = format!("{} bytes; limits.file_bytes allows {}", listed.len(), limits.file_bytes);
+    if listed.len() > file_bytes {
+        let detail = format!("{} bytes; limits.file_bytes allows {}", listed.len(), file_bytes);
         return Err(Rejected::new(RejectReason::TooLarge, detail).into());
     }
     let opened = landed::open(&file.path).map_err(|error| refused(file, error))?;
@@ -155,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.parquet");
         make(&path);
-        claim(&landed_file(&path), folder.path(), &LIMITS)
+        claim(&landed_file(&path), folder.path(), LIMITS.file_bytes)
     }
 
     fn reason(result: Result<Claimed, ClaimError>) -> RejectReason {
@@ -226,16 +225,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.parquet");
         fs::write(&path, WHOLE).expect("written");
-        let limits = Limits {
-            file_bytes: 11,
-            ..LIMITS
-        };
         let nowhere = Path::new("/nowhere");
-        assert_eq!(
-            reason(claim(&landed_file(&path), nowhere, &limits)),
-            RejectReason::TooLarge
-        );
-        let deferred = claim(&landed_file(&path), nowhere, &LIMITS);
+        assert_eq!(reason(claim(&landed_file(&path), nowhere, 11)), RejectReason::TooLarge);
+        let deferred = claim(&landed_file(&path), nowhere, LIMITS.file_bytes);
         assert!(matches!(deferred, Err(ClaimError::Io { path, .. }) if path == nowhere));
     }
 
@@ -271,7 +263,7 @@ mod tests {
             let file = landed_file(&path);
             change();
             assert!(matches!(
-                claim(&file, folder.path(), &LIMITS),
+                claim(&file, folder.path(), LIMITS.file_bytes),
                 Err(ClaimError::Withdrawn)
             ));
         }

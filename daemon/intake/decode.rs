@@ -112,7 +112,7 @@ impl RowSink for Collected {
 }
 
 /// The size of a file that has a footer which may be read.
-fn check_footer(file: &File) -> Result<u64, Rejected> {
+pub(super) fn check_footer(file: &File) -> Result<u64, Rejected> {
     let unreadable = |error| Rejected::new(RejectReason::Corrupt, format!("the footer: {error}"));
     let bytes = file.metadata().map_err(unreadable)?.len();
     match Shape::of(file, bytes).map_err(unreadable)? {

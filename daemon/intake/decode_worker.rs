@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use super::decode::decode;
-use super::protocol::{self, Request};
+use super::protocol::{self, Request, SampleReply};
+use super::samples::drop::read_samples;
 
 /// Processor time that a file may take, in seconds. The largest honest file takes a few.
 pub(crate) const CPU_SECONDS: u64 = 120;
@@ -36,12 +37,25 @@ fn serve() -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let file = File::from(protocol::receive_descriptor(&socket)?);
     let request: Request = protocol::receive(&mut &socket)?;
-    confine(request.limits.decode_memory)?;
+    confine(request.memory())?;
     // What a hostile file makes the reader say at length becomes part of the verdict.
     panic::set_hook(Box::new(|_| {}));
-    let result = decode(file, &request.columns, &request.limits, request.latest);
     let mut writer = BufWriter::new(&socket);
-    protocol::send_result(&mut writer, result)?;
+    match request {
+        Request::Series {
+            columns,
+            limits,
+            latest,
+        } => protocol::send_result(&mut writer, decode(file, &columns, &limits, latest))?,
+        Request::Samples { form, limits } => {
+            let mut give = |sample| protocol::send(&mut writer, &SampleReply::Sample(sample));
+            let reply = match read_samples(file, &form, &limits, &mut give)? {
+                Ok(found) => SampleReply::Done(found.account, found.told),
+                Err(rejected) => SampleReply::Rejected(rejected),
+            };
+            protocol::send(&mut writer, &reply)?;
+        }
+    }
     writer.flush()
 }
 

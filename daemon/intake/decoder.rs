@@ -9,11 +9,11 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use forecastd_config::{Columns, Limits};
+use forecastd_config::{Columns, Limits, SampleForm, SampleLimits};
 use forecastd_models::Timestamp;
 use rustix::process::Signal;
 use thiserror::Error;
@@ -21,6 +21,7 @@ use thiserror::Error;
 use super::decode::Decoded;
 use super::decode_worker::CPU_SECONDS;
 use super::protocol::{self, Request};
+use super::spooled::DecodedSamples;
 use crate::message::rejected::{RejectReason, Rejected};
 
 /// Decodes files, each in a child process.
@@ -70,14 +71,40 @@ impl Decoder {
         limits: &Limits,
         latest: Timestamp,
     ) -> Result<Decoded, DecodeError> {
-        let request = Request {
+        let request = Request::Series {
             columns: columns.clone(),
             limits: *limits,
             latest,
         };
+        self.twice(&file, &request, |answer| protocol::receive_result(answer, limits))
+    }
+
+    /// Reads the samples of a file into a nameless one in the folder `spool`.
+    pub fn decode_samples(
+        &self,
+        file: File,
+        form: &SampleForm,
+        limits: &SampleLimits,
+        spool: &Path,
+    ) -> Result<DecodedSamples, DecodeError> {
+        let request = Request::Samples {
+            form: form.clone(),
+            limits: *limits,
+        };
+        self.twice(&file, &request, |answer| {
+            DecodedSamples::receive(answer, form, limits, spool)
+        })
+    }
+
+    fn twice<T>(
+        &self,
+        file: &File,
+        request: &Request,
+        receive: impl Fn(&mut BufReader<Deadlined<'_>>) -> io::Result<Result<T, Rejected>>,
+    ) -> Result<T, DecodeError> {
         // A child may be killed for no fault of its file, so a second one tries; a file that kills both is the cause.
         for _ in 0..2 {
-            match self.attempt(&file, &request) {
+            match self.attempt(file, request, &receive) {
                 Ok(decoded) => return Ok(decoded),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Killed) => {}
@@ -88,12 +115,17 @@ impl Decoder {
         Err(DecodeError::Rejected(Rejected::new(RejectReason::TooLarge, detail)))
     }
 
-    fn attempt(&self, file: &File, request: &Request) -> Result<Decoded, Failure> {
+    fn attempt<T>(
+        &self,
+        file: &File,
+        request: &Request,
+        receive: impl Fn(&mut BufReader<Deadlined<'_>>) -> io::Result<Result<T, Rejected>>,
+    ) -> Result<T, Failure> {
         let mut worker = self.spawn()?;
-        match worker.converse(file, request) {
+        match worker.converse(file, request, receive) {
             Ok(result) => Ok(result.map_err(DecodeError::Rejected)?),
             // A broken connection is how a death looks from here; only the status says which.
-            Err(error) if is_hangup(&error) => Err(ending(worker.end()?, &request.limits)),
+            Err(error) if is_hangup(&error) => Err(ending(worker.end()?, request.memory())),
             Err(error) => Err(error.into()),
         }
     }
@@ -133,7 +165,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn converse(&self, file: &File, request: &Request) -> io::Result<Result<Decoded, Rejected>> {
+    fn converse<T>(
+        &self,
+        file: &File,
+        request: &Request,
+        receive: impl Fn(&mut BufReader<Deadlined<'_>>) -> io::Result<Result<T, Rejected>>,
+    ) -> io::Result<Result<T, Rejected>> {
         self.socket.set_write_timeout(Some(DEADLINE))?;
         protocol::send_descriptor(&self.socket, file)?;
         protocol::send(&mut &self.socket, request)?;
@@ -141,7 +178,7 @@ impl Worker {
             socket: &self.socket,
             deadline: Instant::now() + DEADLINE,
         };
-        protocol::receive_result(&mut BufReader::new(answer), &request.limits)
+        receive(&mut BufReader::new(answer))
     }
 
     /// Waits for the end of a child that has hung up; ends one that has not.
@@ -183,20 +220,17 @@ fn is_hangup(error: &io::Error) -> bool {
 }
 
 /// What the end of a child says about its file.
-fn ending(status: ExitStatus, limits: &Limits) -> Failure {
+fn ending(status: ExitStatus, memory: u64) -> Failure {
     let rejected = |reason, detail| Failure::Final(DecodeError::Rejected(Rejected::new(reason, detail)));
     let Some(signal) = status.signal().and_then(Signal::from_named_raw) else {
         return io::Error::other(format!("the child ended without an answer: {status}")).into();
     };
     match signal {
         // Rust aborts where memory is refused.
-        Signal::ABORT => {
-            let memory = limits.decode_memory;
-            rejected(
-                RejectReason::TooLarge,
-                format!("decoding takes more than the {memory} bytes of limits.decode_memory"),
-            )
-        }
+        Signal::ABORT => rejected(
+            RejectReason::TooLarge,
+            format!("decoding takes more than the {memory} bytes of limits.decode_memory"),
+        ),
         Signal::XCPU => {
             let detail = format!("decoding takes more than {CPU_SECONDS} s of processor time");
             rejected(RejectReason::TooLarge, detail)

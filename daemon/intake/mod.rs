@@ -28,5 +28,6 @@ mod rows;
 pub mod samples;
 pub mod scan;
 pub mod shard;
+pub mod spooled;
 mod table;
 pub mod watch;

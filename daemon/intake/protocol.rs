@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use forecastd_config::{Columns, Layout, Limits};
+use forecastd_config::{Columns, Layout, Limits, SampleForm, SampleLimits};
 use forecastd_models::{ChannelName, Timestamp};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -19,15 +19,39 @@ use serde::{Deserialize, Serialize};
 use super::decode::Decoded;
 use crate::message::account::RowAccount;
 use crate::message::rejected::Rejected;
+use crate::message::sample::Sample;
 
 /// What is asked of the child, about the descriptor that came before.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Request {
-    #[serde(with = "ColumnsMirror")]
-    pub(crate) columns: Columns,
-    #[serde(with = "LimitsMirror")]
-    pub(crate) limits: Limits,
-    pub(crate) latest: Timestamp,
+pub(crate) enum Request {
+    /// Rows of series, none later than `latest`.
+    Series {
+        #[serde(with = "ColumnsMirror")]
+        columns: Columns,
+        #[serde(with = "LimitsMirror")]
+        limits: Limits,
+        latest: Timestamp,
+    },
+    /// Samples of this form.
+    Samples { form: SampleForm, limits: SampleLimits },
+}
+
+impl Request {
+    /// What decoding may take, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        match self {
+            Self::Series { limits, .. } => limits.decode_memory,
+            Self::Samples { limits, .. } => limits.decode_memory,
+        }
+    }
+}
+
+/// What the child answers about samples: each of them, then one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SampleReply {
+    Sample(Sample),
+    Done(RowAccount, Vec<String>),
+    Rejected(Rejected),
 }
 
 /// What the child answers: rows, any number of times, then one of the others.
@@ -164,14 +188,14 @@ pub(crate) fn receive_result(reader: &mut impl Read, limits: &Limits) -> io::Res
 
 /// Whether a child's account is one that decoding gives: nothing is committed or known to be a duplicate yet, and
 /// every row that was not refused has come. A child that was taken over may have written any numbers.
-fn fits(account: &RowAccount, values: u64) -> bool {
+pub(crate) fn fits(account: &RowAccount, values: u64) -> bool {
     let mut refused = account.rejected.values();
     let refused = refused.try_fold(0u64, |sum, rows| sum.checked_add(*rows));
     let taken = refused.and_then(|refused| account.seen.checked_sub(refused));
     (account.committed, account.duplicate, taken) == (0, 0, Some(values))
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(crate) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 

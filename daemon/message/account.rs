@@ -21,11 +21,21 @@ pub enum RowReason {
     TooOld,
     /// The dataset has as many channels as `limits.channels` allows.
     TooManyChannels,
+    /// The id of a sample is empty, or longer than 512 bytes.
+    NoId,
+    /// A row before it in the same file has its id.
+    DuplicateId,
+    /// The tile or sequence cannot be used: corrupt, not finite, of another shape.
+    BadInput,
+    /// The label is none that there may be.
+    BadLabel,
+    /// The split is a word that means none.
+    BadSplit,
 }
 
 impl RowReason {
-    /// Every reason, for counters that start at zero.
-    pub const ALL: [Self; 6] = [
+    /// Those of series, for counters that start at zero.
+    pub const OF_SERIES: [Self; 6] = [
         Self::NoTime,
         Self::BadChannel,
         Self::NotFinite,
@@ -33,6 +43,20 @@ impl RowReason {
         Self::TooOld,
         Self::TooManyChannels,
     ];
+
+    /// Those of samples, for counters that start at zero.
+    pub const OF_SAMPLES: [Self; 5] = [
+        Self::NoId,
+        Self::DuplicateId,
+        Self::BadInput,
+        Self::BadLabel,
+        Self::BadSplit,
+    ];
+
+    /// Every reason.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::OF_SERIES.into_iter().chain(Self::OF_SAMPLES)
+    }
 
     /// The label value of this reason in metrics, and its name in the ledger.
     pub fn label(self) -> &'static str {
@@ -43,6 +67,11 @@ impl RowReason {
             Self::Future => "future",
             Self::TooOld => "too_old",
             Self::TooManyChannels => "too_many_channels",
+            Self::NoId => "no_id",
+            Self::DuplicateId => "duplicate_id",
+            Self::BadInput => "bad_input",
+            Self::BadLabel => "bad_label",
+            Self::BadSplit => "bad_split",
         }
     }
 }

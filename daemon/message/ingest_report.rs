@@ -3,6 +3,7 @@
 use crate::message::account::RowAccount;
 use crate::message::landed_file::LandedFile;
 use crate::message::rejected::Rejected;
+use crate::message::sample::SampleEntry;
 use crate::message::series_drop::SeriesDrop;
 
 /// A landed file and what became of it.
@@ -23,6 +24,13 @@ pub enum Outcome {
         account: RowAccount,
         /// The rows that are new to the history, or change it.
         fresh: SeriesDrop,
+    },
+    /// Its samples are durable.
+    Sampled {
+        /// Where its rows went.
+        account: RowAccount,
+        /// The samples that are new, or that count otherwise than before.
+        fresh: Vec<SampleEntry>,
     },
     /// A file of this content was committed before: no row was added.
     Duplicate {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecastd_config::{Dataset, DatasetName, ModelName};
+use forecastd_config::{Dataset, DatasetName, ModelName, SampleDataset};
 use forecastd_models::{ChannelFit, ChannelName, FitFailure, Level, Timestamp};
 
 use super::model::{ModelState, ModelVersion};
@@ -15,8 +15,25 @@ pub struct Snapshot {
     pub generation: u64,
     /// In the order of the configuration.
     pub datasets: Vec<DatasetView>,
+    /// Those of tiles and sequences, in the order of the configuration.
+    pub samples: Vec<SampleView>,
     /// In the order of the configuration.
     pub models: Vec<ModelView>,
+}
+
+/// A dataset of tiles or sequences as readers see it.
+#[derive(Clone, Debug)]
+pub struct SampleView {
+    /// Its configuration.
+    pub config: Arc<SampleDataset>,
+    /// Samples without a label, for training, validation and test.
+    pub unlabelled: [u64; 3],
+    /// Samples with one, likewise.
+    pub labelled: [u64; 3],
+    /// Of each class the samples that have it, likewise.
+    pub classes: BTreeMap<Arc<str>, [u64; 3]>,
+    /// Files in its folder that are not dealt with yet.
+    pub files_waiting: usize,
 }
 
 /// A model as readers see it.

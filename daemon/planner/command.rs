@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forecastd_config::{Dataset, DatasetName, Model};
+use forecastd_config::{Dataset, DatasetName, Model, SampleDataset};
 
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::landed_file::LandedFile;
@@ -19,6 +19,10 @@ pub enum Command {
     /// Claim, decode and commit a file; answered by `Ingested`. Rows that are no older than this behind the newest
     /// are within reach of a fit and stay, whatever the retention.
     Ingest(LandedFile, Arc<Dataset>, Duration),
+    /// Tell what is known of a dataset's durable samples; as `Recover`, but answered by `SamplesRecovered` events.
+    RecoverSamples(DatasetName, Epoch),
+    /// Claim, decode and commit a file of samples; answered by `Ingested`.
+    IngestSamples(LandedFile, Arc<SampleDataset>),
     /// Do something about models. Not beside `Recover`, `Ingest` or another of these; answered by `Models`.
     Models(ModelJob),
     /// Fit a batch, or pool channels. At most one for each fit worker at a time; answered by `Fitted` or `Pooled`.

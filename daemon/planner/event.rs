@@ -9,6 +9,7 @@ use crate::message::fit_job::{Epoch, FitReport, PoolReport};
 use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
 use crate::message::model::ModelReport;
+use crate::message::sample::SampleEntry;
 use crate::message::series_drop::SeriesDrop;
 
 /// Every input of the planner.
@@ -20,6 +21,8 @@ pub enum Event {
     Unreadable(DatasetName),
     /// Rows that were durable before this process started, oldest first.
     Recovered(DatasetName, Epoch, SeriesDrop),
+    /// Samples that were durable before this process started, oldest first.
+    SamplesRecovered(DatasetName, Epoch, Vec<SampleEntry>),
     /// There are no more of them.
     RecoveryFinished(DatasetName, Epoch),
     /// A landed file was dealt with, or could not be.

@@ -14,7 +14,9 @@ use forecastd_models::Timestamp;
 use super::command::Command;
 use super::dataset::{DatasetState, Recovery};
 use super::event::Event;
+use super::files::Files;
 use super::registry::Registry;
+use super::samples::SampleState;
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::snapshot::Snapshot;
@@ -34,6 +36,8 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 pub struct Planner {
     /// In the order of the configuration.
     datasets: Vec<DatasetState>,
+    /// Datasets of tiles and sequences, likewise.
+    samples: Vec<SampleState>,
     models: Registry,
     idle_fit_workers: usize,
     fit_workers: usize,
@@ -64,6 +68,7 @@ impl Planner {
     pub fn new(fit_workers: NonZeroUsize) -> Self {
         Self {
             datasets: Vec::new(),
+            samples: Vec::new(),
             models: Registry::default(),
             idle_fit_workers: fit_workers.get(),
             fit_workers: fit_workers.get(),
@@ -86,15 +91,15 @@ impl Planner {
         let mut commands = Vec::new();
         match event {
             Event::Listed(listing) => {
-                if let Some(dataset) = self.dataset(&listing.dataset) {
-                    let before = dataset.files.waiting();
-                    dataset.files.list(listing);
-                    self.unpublished |= dataset.files.waiting() != before;
+                if let Some(files) = self.files(&listing.dataset) {
+                    let before = files.waiting();
+                    files.list(listing);
+                    self.unpublished |= files.waiting() != before;
                 }
             }
             Event::Unreadable(name) => {
-                if let Some(dataset) = self.dataset(&name) {
-                    dataset.files.unreadable();
+                if let Some(files) = self.files(&name) {
+                    files.unreadable();
                 }
             }
             Event::Recovered(name, epoch, rows) => {
@@ -103,8 +108,18 @@ impl Planner {
                     self.unpublished = true;
                 }
             }
+            Event::SamplesRecovered(name, epoch, entries) => {
+                if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
+                    samples.extend(entries);
+                    self.unpublished = true;
+                }
+            }
             Event::RecoveryFinished(name, epoch) => {
                 self.storing = false;
+                if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
+                    samples.recovery = Recovery::Done;
+                    self.unpublished = true;
+                }
                 if let Some(dataset) = self.dataset(&name).filter(|dataset| dataset.epoch() == epoch) {
                     dataset.recovery = Recovery::Done;
                     self.unpublished = true;
@@ -161,7 +176,10 @@ impl Planner {
     /// Whether every dataset's durable rows are back, every model's versions are known, and every folder was looked at.
     pub fn is_ready(&self) -> bool {
         let mut datasets = self.datasets.iter();
-        datasets.all(|dataset| dataset.recovery == Recovery::Done && dataset.files.listed()) && self.models.is_ready()
+        let mut samples = self.samples.iter();
+        datasets.all(|dataset| dataset.recovery == Recovery::Done && dataset.files.listed())
+            && samples.all(|samples| samples.recovery == Recovery::Done && samples.files.listed())
+            && self.models.is_ready()
     }
 
     /// Whether no work is out.
@@ -173,8 +191,23 @@ impl Planner {
         self.datasets.iter_mut().find(|dataset| dataset.name() == name)
     }
 
+    fn samples(&mut self, name: &DatasetName) -> Option<&mut SampleState> {
+        self.samples.iter_mut().find(|samples| samples.name() == name)
+    }
+
+    /// The files of a dataset, whatever its kind.
+    fn files(&mut self, name: &DatasetName) -> Option<&mut Files> {
+        let series = self.datasets.iter_mut().find(|dataset| dataset.name() == name);
+        let samples = self.samples.iter_mut().find(|samples| samples.name() == name);
+        series
+            .map(|dataset| &mut dataset.files)
+            .or(samples.map(|samples| &mut samples.files))
+    }
+
     fn files_ready(&self) -> bool {
-        self.datasets.iter().any(|dataset| dataset.files.ready() > 0)
+        let series = self.datasets.iter().map(|dataset| &dataset.files);
+        let mut all = series.chain(self.samples.iter().map(|samples| &samples.files));
+        all.any(|files| files.ready() > 0)
     }
 
     fn ingested(&mut self, report: IngestReport, now: Timestamp) {
@@ -191,21 +224,31 @@ impl Planner {
         } else {
             self.back_off = None;
         }
-        let Some(dataset) = self.dataset(&file.dataset) else {
-            return;
-        };
-        match outcome {
+        // A dataset that is about to be read back gets these rows with the others, and in their order.
+        match &outcome {
             Outcome::Committed { fresh, .. } => {
-                dataset.files.settle(file);
-                // A dataset that is about to be read back gets these rows with the others, and in their order.
-                if dataset.recovery == Recovery::Done {
-                    dataset.extend(&fresh, now);
+                let dataset = self.dataset(&file.dataset);
+                if let Some(dataset) = dataset.filter(|dataset| dataset.recovery == Recovery::Done) {
+                    dataset.extend(fresh, now);
                     self.unpublished = true;
                 }
             }
-            Outcome::Duplicate { .. } | Outcome::Finished | Outcome::Rejected(_) => dataset.files.settle(file),
-            Outcome::Deferred { .. } => dataset.files.put_back(file),
+            Outcome::Sampled { fresh, .. } => {
+                let samples = self.samples(&file.dataset);
+                if let Some(samples) = samples.filter(|samples| samples.recovery == Recovery::Done) {
+                    samples.extend(fresh.iter().cloned());
+                    self.unpublished = true;
+                }
+            }
+            _ => {}
+        }
+        let Some(files) = self.files(&file.dataset) else {
+            return;
+        };
+        match outcome {
+            Outcome::Deferred { .. } => files.put_back(file),
             Outcome::Withdrawn => {}
+            _ => files.settle(file),
         }
     }
 
@@ -224,6 +267,15 @@ impl Planner {
                 .unwrap_or_else(|| DatasetState::new(Arc::clone(&wanted), epoch));
             state.reconfigure(wanted, epoch, now);
             self.datasets.push(state);
+        }
+        let mut before = std::mem::take(&mut self.samples);
+        for dataset in &config.samples {
+            self.epochs += 1;
+            let known = before.iter().position(|state| *state.name() == dataset.name);
+            let known = known.map(|place| before.swap_remove(place));
+            let config = Arc::new(dataset.clone());
+            self.samples
+                .push(SampleState::reconfigured(known, config, Epoch(self.epochs)));
         }
         self.models.reconfigure(&config.models);
         self.unpublished = true;
@@ -251,17 +303,20 @@ impl Planner {
     }
 
     fn plan_recovery(&mut self, commands: &mut Vec<Command>) {
-        let Some(dataset) = self
-            .datasets
-            .iter_mut()
-            .find(|dataset| dataset.recovery == Recovery::Wanted)
-        else {
+        if self.storing {
             return;
-        };
-        if !self.storing {
-            self.storing = true;
+        }
+        let mut series = self.datasets.iter_mut();
+        let mut samples = self.samples.iter_mut();
+        if let Some(dataset) = series.find(|dataset| dataset.recovery == Recovery::Wanted) {
             dataset.recovery = Recovery::Running;
             commands.push(Command::Recover(DatasetName::clone(dataset.name()), dataset.epoch()));
+            self.storing = true;
+        } else if let Some(samples) = samples.find(|samples| samples.recovery == Recovery::Wanted) {
+            samples.recovery = Recovery::Running;
+            let name = DatasetName::clone(samples.name());
+            commands.push(Command::RecoverSamples(name, samples.epoch()));
+            self.storing = true;
         }
     }
 
@@ -269,7 +324,20 @@ impl Planner {
         if self.storing || self.back_off.is_some_and(|rest| now < rest.until) {
             return;
         }
-        for index in self.ingest_turn.order(self.datasets.len()) {
+        let series = self.datasets.len();
+        for index in self.ingest_turn.order(series + self.samples.len()) {
+            if index >= series {
+                let samples = &mut self.samples[index - series];
+                if samples.recovery == Recovery::Done
+                    && let Some(file) = samples.files.take()
+                {
+                    commands.push(Command::IngestSamples(file, Arc::clone(samples.config())));
+                    self.storing = true;
+                    self.ingest_turn = Turn(index);
+                    return;
+                }
+                continue;
+            }
             let dataset = &mut self.datasets[index];
             if dataset.recovery == Recovery::Done
                 && let Some(file) = dataset.files.take()
@@ -328,6 +396,7 @@ impl Planner {
         commands.push(Command::Publish(Snapshot {
             generation: self.generation,
             datasets,
+            samples: self.samples.iter().map(SampleState::view).collect(),
             models: self.models.view(),
         }));
     }

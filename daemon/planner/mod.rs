@@ -14,6 +14,7 @@ pub mod history;
 mod machine;
 pub mod pool;
 pub mod registry;
+pub mod samples;
 
 pub use command::{Command, ModelJob};
 pub use event::Event;

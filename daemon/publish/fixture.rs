@@ -231,6 +231,7 @@ impl Stage {
         let snapshot = Snapshot {
             generation,
             datasets,
+            samples: Vec::new(),
             models,
         };
         self.metrics.published(&snapshot);

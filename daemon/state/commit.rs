@@ -88,7 +88,7 @@ impl Store {
 
     /// Whether a segment is what was written; asked of the disk once in the life of the process. The rows of a
     /// damaged one are lost, and so not known: whoever brings them again heals the history.
-    fn is_sound(&self, folder: &Path, segment: &Segment) -> Result<bool, StateError> {
+    pub(super) fn is_sound(&self, folder: &Path, segment: &Segment) -> Result<bool, StateError> {
         if self.verified.borrow().contains(&segment.hash) {
             return Ok(true);
         }

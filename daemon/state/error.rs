@@ -52,6 +52,26 @@ pub enum StateError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A name has been used for another kind of dataset.
+    #[error(
+        "dataset {dataset}: the state holds samples under this name where series are asked for, or series where samples are: choose another name"
+    )]
+    OtherKind {
+        /// The name.
+        dataset: String,
+    },
+    /// Samples of another shape than the configuration states now were committed before.
+    #[error(
+        "dataset {dataset}: a sample of {found} bytes was committed, where `samples` now states {expected}: give the samples of another shape another dataset"
+    )]
+    OtherShape {
+        /// Whose samples.
+        dataset: String,
+        /// Bytes of one of them.
+        found: usize,
+        /// Bytes of a sample as the configuration has it.
+        expected: usize,
+    },
     /// SQLite refused.
     #[error("ledger.sqlite: {0}")]
     Ledger(#[source] rusqlite::Error),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::error::StateError;
 use super::ledger::{Dataset, Ledger};
 use super::segments::{self, Row, Segment};
-use super::{recovery, registry};
+use super::{recovery, registry, samples};
 use crate::message::content_key::ContentKey;
 use crate::message::drop_totals::DropTotals;
 use crate::message::model::{ModelState, ModelVersion};
@@ -80,11 +80,23 @@ pub fn fsck(state_dir: &Path) -> Result<FsckReport, StateError> {
     })?;
     for (folder, id, live) in &datasets {
         for segment in live {
-            if let Err(error) = check_segment(folder, segment)
+            let checked = match samples::is_of_samples(segment) {
+                true => samples::check(folder, segment),
+                false => check_segment(folder, segment),
+            };
+            if let Err(error) = checked
                 && ledger.segments(*id)?.contains(segment)
             {
                 report.problems.push(error.to_string());
             }
+        }
+    }
+    for (folder, id, live) in &datasets {
+        // What was committed meanwhile is not in these segments.
+        if live.first().is_some_and(samples::is_of_samples) && ledger.segments(*id)? == *live {
+            report
+                .problems
+                .extend(samples::check_index(&ledger, *id, folder, live)?);
         }
     }
     let folders = registry::folders(state_dir);

@@ -9,6 +9,7 @@
 //! state_dir/lock                                  held while a daemon runs
 //! state_dir/ledger.sqlite                         what became of every file, which segments live, the sums
 //! state_dir/segments/<dataset>/<seq>-<level>-<hash>.parquet
+//! state_dir/segments/<dataset>/<seq>-<hash>.samples.parquet    of tiles and sequences; see `samples`
 //! state_dir/models/<version>/                     files of models; see `registry`
 //! state_dir/spool/                                private copies of claimed files; emptied at a start
 //! state_dir/requests/                             what somebody asks of the daemon; emptied at a start
@@ -26,6 +27,7 @@ mod ledger;
 mod lock;
 mod recovery;
 mod registry;
+mod samples;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
 pub use registry::{RegistryView, StagedModel};
+pub use samples::{CommittedSamples, RecoveredSamples};
 
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
@@ -256,7 +259,15 @@ pub fn requests_folder(state_dir: &Path) -> PathBuf {
 fn may_change(reason: RowReason) -> bool {
     match reason {
         RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels => true,
-        RowReason::NoTime | RowReason::BadChannel | RowReason::NotFinite => false,
+        // Labels and their closed set are the configuration's, as are the words of a split.
+        RowReason::BadLabel => true,
+        RowReason::NoTime
+        | RowReason::BadChannel
+        | RowReason::NotFinite
+        | RowReason::NoId
+        | RowReason::DuplicateId
+        | RowReason::BadInput
+        | RowReason::BadSplit => false,
     }
 }
 

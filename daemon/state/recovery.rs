@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use forecastd_models::{ChannelName, Timestamp};
 
 use super::error::StateError;
+use super::samples::refuse_other_kind;
 use super::segments::{self, Rows, Segment};
 use super::{Store, registry, requests_folder};
 use crate::message::model::ModelState;
@@ -36,6 +37,7 @@ impl Store {
             Some(dataset) => self.ledger.segments(dataset.id)?,
             None => Vec::new(),
         };
+        refuse_other_kind(dataset, &pending, false)?;
         Ok(Recovery {
             store: self,
             folder: self.folder(dataset),

@@ -57,7 +57,7 @@ pub fn listed(series: &[ListedRow<'_>]) -> Vec<u8> {
     parquet(&RecordBatch::try_from_iter(columns).unwrap())
 }
 
-fn parquet(batch: &RecordBatch) -> Vec<u8> {
+pub(super) fn parquet(batch: &RecordBatch) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
     writer.write(batch).unwrap();

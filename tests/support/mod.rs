@@ -6,12 +6,14 @@ mod drops;
 mod environment;
 pub mod network;
 mod page;
+mod samples;
 pub mod tools;
 
 pub use daemon::{Daemon, try_get};
 pub use drops::{listed, long, wide};
 pub use environment::{Environment, forecastd};
 pub use page::Page;
+pub use samples::{fixed_tiles, sequences, tiles};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -15,13 +15,13 @@ const MAX_CLASSES: usize = 65_536;
 
 /// A class as the file has it; numbers are in the order of numbers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Class {
+pub(super) enum Class {
     Number(i64),
     Text(String),
 }
 
 impl Class {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.clone(),
@@ -332,7 +332,7 @@ impl Labels {
     }
 }
 
-fn class_of_number(number: Option<i64>) -> Result<Class, String> {
+pub(super) fn class_of_number(number: Option<i64>) -> Result<Class, String> {
     match number {
         None => Err("no label".to_owned()),
         Some(number) if number < 0 => Err(format!("label {number} is negative")),
@@ -340,7 +340,7 @@ fn class_of_number(number: Option<i64>) -> Result<Class, String> {
     }
 }
 
-fn class_of_text(text: Option<&str>) -> Result<Class, String> {
+pub(super) fn class_of_text(text: Option<&str>) -> Result<Class, String> {
     match text {
         None | Some("") => Err("no label".to_owned()),
         Some(text) => Ok(Class::Text(text.to_owned())),

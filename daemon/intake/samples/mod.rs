@@ -7,6 +7,7 @@
 
 mod cells;
 mod columns;
+pub(crate) mod drop;
 mod encoded;
 mod error;
 mod folder;
@@ -15,6 +16,7 @@ mod labels;
 mod letters;
 mod masks;
 mod pixels;
+mod row_labels;
 mod source;
 mod splits;
 mod survey;

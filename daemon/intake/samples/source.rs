@@ -48,6 +48,14 @@ impl Source {
         })
     }
 
+    /// An open file without a name.
+    pub(super) fn of(sheet: Sheet) -> Self {
+        Self {
+            path: PathBuf::new(),
+            sheet,
+        }
+    }
+
     pub(super) fn schema(&self) -> &Schema {
         self.sheet.schema()
     }

@@ -159,8 +159,9 @@ impl Exposition {
 }
 
 fn find(snapshot: &Snapshot, name: &str) -> Option<DatasetName> {
-    let view = snapshot.datasets.iter().find(|view| &*view.config.name == name)?;
-    Some(Arc::clone(&view.config.name))
+    let series = snapshot.datasets.iter().map(|view| &view.config.name);
+    let mut all = series.chain(snapshot.samples.iter().map(|view| &view.config.name));
+    all.find(|known| ***known == *name).cloned()
 }
 
 /// Whether a metric belongs on a page for `dataset`: its own, and those that are no dataset's.

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use forecastd_models::{ChannelFit, Forecast, Timestamp};
 
 use super::sparkline::{Sparkline, widest};
-use crate::message::snapshot::{ChannelView, DatasetView, Snapshot, StepAccuracy};
+use crate::message::snapshot::{ChannelView, DatasetView, SampleView, Snapshot, StepAccuracy};
 use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::html::{Escaped, Figure};
 use crate::publish::metrics::Metrics;
@@ -16,6 +16,9 @@ const CHANNELS: usize = 50;
 
 /// Steps whose accuracy is listed, from the first; /metrics has all that are published.
 const STEPS: usize = 6;
+
+/// Classes of a dataset that are named.
+const CLASSES: usize = 20;
 
 /// Channels that are named for their anomaly scores.
 const ANOMALIES: usize = 5;
@@ -56,6 +59,7 @@ fn write_page(html: &mut String, exposition: &Exposition, now: Timestamp) -> fmt
     let (snapshot, metrics) = (exposition.snapshot(), exposition.metrics());
     write_status(html, &exposition.readiness(), metrics.started(), &snapshot, now)?;
     write_datasets(html, &snapshot, metrics, now)?;
+    write_samples(html, &snapshot, metrics)?;
     for view in &snapshot.datasets {
         write_channels(html, view)?;
     }
@@ -86,8 +90,11 @@ fn write_status(
 }
 
 fn write_datasets(html: &mut String, snapshot: &Snapshot, metrics: &Metrics, now: Timestamp) -> fmt::Result {
-    if snapshot.datasets.is_empty() {
+    if snapshot.datasets.is_empty() && snapshot.samples.is_empty() {
         return html.write_str("<p>No dataset yet.</p>\n");
+    }
+    if snapshot.datasets.is_empty() {
+        return Ok(());
     }
     html.write_str(
         "<h2>Datasets</h2>\n<div><table>\n<tr><th>Dataset<th class=n>Channels<th class=n>Due<th>Newest sample\
@@ -109,6 +116,49 @@ fn write_datasets(html: &mut String, snapshot: &Snapshot, metrics: &Metrics, now
         )?;
     }
     html.write_str("</table></div>\n")
+}
+
+/// One line a dataset of tiles or sequences.
+fn write_samples(html: &mut String, snapshot: &Snapshot, metrics: &Metrics) -> fmt::Result {
+    if snapshot.samples.is_empty() {
+        return Ok(());
+    }
+    html.write_str(
+        "<h2>Tiles and sequences</h2>\n<div><table>\n<tr><th>Dataset<th class=n>With a label: training\
+         <th class=n>Validation<th class=n>Test<th class=n>Without<th>Classes<th class=n>Files waiting\
+         <th class=n>Rows committed<th>Last error<th>Metrics</tr>\n",
+    )?;
+    for view in &snapshot.samples {
+        let name = Escaped(&view.config.name);
+        let figures = metrics.figures(&view.config.name);
+        let [training, validation, test] = view.labelled;
+        write!(
+            html,
+            "<tr><td>{name}<td class=n>{training}<td class=n>{validation}<td class=n>{test}<td class=n>{}<td class=name>",
+            view.unlabelled.iter().sum::<u64>(),
+        )?;
+        write_classes(html, view)?;
+        writeln!(
+            html,
+            "<td class=n>{}<td class=n>{}<td class=name>{}<td><a href=\"/metrics?dataset={name}\">page</a></tr>",
+            view.files_waiting,
+            figures.rows_committed,
+            Escaped(figures.last_error.as_deref().unwrap_or("none")),
+        )?;
+    }
+    html.write_str("</table></div>\n")
+}
+
+/// Classes with their samples, in order of name.
+fn write_classes(html: &mut String, view: &SampleView) -> fmt::Result {
+    for (place, (class, counts)) in view.classes.iter().take(CLASSES).enumerate() {
+        let comma = if place > 0 { ", " } else { "" };
+        write!(html, "{comma}{} {}", Escaped(class), counts.iter().sum::<u64>())?;
+    }
+    match view.classes.len().saturating_sub(CLASSES) {
+        0 => Ok(()),
+        more => write!(html, " and {more} more"),
+    }
 }
 
 fn write_channels(html: &mut String, view: &DatasetView) -> fmt::Result {

@@ -122,6 +122,29 @@ impl IntakeFamilies {
     }
 }
 
+impl IntakeFamilies {
+    /// Those that every dataset has from the beginning.
+    pub(super) fn counters(&self) -> [&IntCounterVec; 10] {
+        [
+            &self.drops,
+            &self.drops_duplicate,
+            &self.drops_deferred,
+            &self.rows_seen,
+            &self.rows_committed,
+            &self.rows_duplicate,
+            &self.cells_missing,
+            &self.scans,
+            &self.scan_failures,
+            &self.segments_damaged,
+        ]
+    }
+
+    /// Likewise.
+    pub(super) fn gauges(&self) -> [&IntGaugeVec; 2] {
+        [&self.files_waiting, &self.files_ignored]
+    }
+}
+
 /// From the history to the snapshot.
 #[derive(Debug)]
 pub(super) struct FitFamilies {
@@ -325,7 +348,17 @@ pub(super) fn drop_reasons() -> Vec<String> {
 }
 
 pub(super) fn row_reasons() -> Vec<String> {
-    RowReason::ALL.iter().map(|reason| reason.label().to_owned()).collect()
+    RowReason::OF_SERIES
+        .iter()
+        .map(|reason| reason.label().to_owned())
+        .collect()
+}
+
+pub(super) fn sample_reasons() -> Vec<String> {
+    RowReason::OF_SAMPLES
+        .iter()
+        .map(|reason| reason.label().to_owned())
+        .collect()
 }
 
 /// Makes families and enters them into a registry.

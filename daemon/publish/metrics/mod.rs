@@ -5,6 +5,7 @@
 mod families;
 mod models;
 mod process;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
 use self::models::ModelFamilies;
 use self::process::ProcessUse;
+use self::samples::SampleFamilies;
 use crate::message::account::RowAccount;
 use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::{FitReport, FitWay};
@@ -40,6 +42,7 @@ pub struct Metrics {
     fit: FitFamilies,
     service: ServiceFamilies,
     models: ModelFamilies,
+    samples: SampleFamilies,
     started: Timestamp,
     /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
     datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
@@ -62,6 +65,7 @@ impl Metrics {
             fit: FitFamilies::register(&register),
             service: ServiceFamilies::register(&register),
             models: ModelFamilies::register(&register),
+            samples: SampleFamilies::register(&register),
             started,
             datasets: Mutex::default(),
             registry,
@@ -98,6 +102,27 @@ impl Metrics {
         datasets.insert(Arc::clone(dataset), None);
     }
 
+    /// Starts the label sets of a dataset of samples, whose rows are refused for reasons of their own and which is not
+    /// forecast. Does nothing for one that has them.
+    pub fn samples_added(&self, dataset: &DatasetName) {
+        let mut datasets = self.lock();
+        if datasets.contains_key(dataset) {
+            return;
+        }
+        for family in self.intake.counters() {
+            family.with_label_values(&[dataset]);
+        }
+        for family in self.intake.gauges() {
+            family.with_label_values(&[dataset]);
+        }
+        for (family, reasons) in self.sample_reasons() {
+            for reason in &reasons {
+                family.with_label_values(&[&**dataset, reason]);
+            }
+        }
+        datasets.insert(Arc::clone(dataset), None);
+    }
+
     /// Ends a dataset's label sets. Should it come back, [`seed`](Self::seed) brings its totals back.
     pub fn dataset_removed(&self, dataset: &str) {
         let mut datasets = self.lock();
@@ -110,7 +135,7 @@ impl Metrics {
             let _ = family.remove_label_values(&[dataset]);
         }
         let _ = self.intake.last_scan.remove_label_values(&[dataset]);
-        for (family, reasons) in self.reasons() {
+        for (family, reasons) in self.reasons().into_iter().chain(self.sample_reasons()) {
             for reason in &reasons {
                 let _ = family.remove_label_values(&[dataset, reason]);
             }
@@ -137,7 +162,7 @@ impl Metrics {
         let dataset = &*report.file.dataset;
         let file = report.file.path.display();
         self.tell(dataset, |last_error| match &report.outcome {
-            Outcome::Committed { account, .. } => {
+            Outcome::Committed { account, .. } | Outcome::Sampled { account, .. } => {
                 self.count(&self.intake.drops, dataset, 1);
                 self.rows(dataset, account);
             }
@@ -233,6 +258,14 @@ impl Metrics {
     pub fn published(&self, snapshot: &Snapshot) {
         set(&self.fit.generation, snapshot.generation);
         self.models.published(&snapshot.models);
+        self.samples.published(&snapshot.samples);
+        for view in &snapshot.samples {
+            let dataset = &*view.config.name;
+            self.tell(dataset, |_| {
+                let waiting = self.intake.files_waiting.with_label_values(&[dataset]);
+                set(&waiting, view.files_waiting as u64);
+            });
+        }
         for view in &snapshot.datasets {
             let dataset = &*view.config.name;
             self.tell(dataset, |_| {
@@ -366,38 +399,30 @@ impl Metrics {
         set(&service.threads, used.threads);
     }
 
-    fn counters(&self) -> [&IntCounterVec; 16] {
-        let (intake, fit, service) = (&self.intake, &self.fit, &self.service);
+    fn sample_reasons(&self) -> [(&IntCounterVec, Vec<String>); 2] {
         [
-            &intake.drops,
-            &intake.drops_duplicate,
-            &intake.drops_deferred,
-            &intake.rows_seen,
-            &intake.rows_committed,
-            &intake.rows_duplicate,
-            &intake.cells_missing,
-            &intake.scans,
-            &intake.scan_failures,
-            &intake.segments_damaged,
+            (&self.intake.drops_rejected, families::drop_reasons()),
+            (&self.intake.rows_rejected, families::sample_reasons()),
+        ]
+    }
+
+    fn counters(&self) -> impl Iterator<Item = &IntCounterVec> {
+        let (fit, service) = (&self.fit, &self.service);
+        let of_series = [
             &fit.fits,
             &fit.fits_rolled,
             &fit.fits_applied,
             &fit.points_filled,
             &service.forecast_files,
             &service.forecast_file_failures,
-        ]
+        ];
+        self.intake.counters().into_iter().chain(of_series)
     }
 
-    fn gauges(&self) -> [&IntGaugeVec; 6] {
-        let (intake, fit) = (&self.intake, &self.fit);
-        [
-            &intake.files_waiting,
-            &intake.files_ignored,
-            &fit.channels,
-            &fit.channels_due,
-            &fit.gap_points,
-            &fit.off_grid_rows,
-        ]
+    fn gauges(&self) -> impl Iterator<Item = &IntGaugeVec> {
+        let fit = &self.fit;
+        let of_series = [&fit.channels, &fit.channels_due, &fit.gap_points, &fit.off_grid_rows];
+        self.intake.gauges().into_iter().chain(of_series)
     }
 
     fn reasons(&self) -> [(&IntCounterVec, Vec<String>); 5] {

@@ -1,11 +1,12 @@
 //! The ledger: what became of every file, which segments live, and the sums over both, in SQLite.
 //!
-//! The only place that speaks SQL, with `record` for what changes it, `models` for versions of models, and
-//! `audit` for the questions that only `fsck` asks. It touches no segment file.
+//! The only place that speaks SQL, with `record` for what changes it, `models` for versions of models, `samples` for
+//! tiles and sequences, and `audit` for the questions that only `fsck` asks. It touches no segment file.
 
 mod audit;
 mod models;
 mod record;
+mod samples;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -30,8 +31,8 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
-/// The version of `schema.sql` and `models.sql` together.
-const SCHEMA_VERSION: i64 = 3;
+/// The version of `schema.sql`, `models.sql` and `samples.sql` together.
+const SCHEMA_VERSION: i64 = 4;
 
 /// From version 1, where a content could be committed only once, to version 2.
 const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
@@ -39,6 +40,9 @@ const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
 
 /// What version 3 adds: models.
 const MODELS: &str = include_str!("models.sql");
+
+/// What version 4 adds: samples.
+const SAMPLES: &str = include_str!("samples.sql");
 
 /// How long to wait for someone who looks into the ledger with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,7 +79,10 @@ impl Ledger {
                 1 => migration.execute_batch(FROM_VERSION_1)?,
                 _ => {}
             }
-            migration.execute_batch(MODELS)?;
+            if version < 3 {
+                migration.execute_batch(MODELS)?;
+            }
+            migration.execute_batch(SAMPLES)?;
             migration.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             migration.commit()?;
         }
@@ -286,7 +293,7 @@ fn account(row: &Row<'_>, first: usize) -> rusqlite::Result<RowAccount> {
 }
 
 fn row_reason(label: &str) -> Result<RowReason, StateError> {
-    let reason = RowReason::ALL.into_iter().find(|reason| reason.label() == label);
+    let reason = RowReason::all().find(|reason| reason.label() == label);
     reason.ok_or_else(|| unknown_reason(label))
 }
 

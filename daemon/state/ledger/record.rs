@@ -3,12 +3,13 @@
 use forecastd_models::{ChannelName, Timestamp};
 use rusqlite::{Transaction, params};
 
-use super::{Ledger, path_value};
+use super::{Ledger, path_value, samples};
 use crate::message::account::RowAccount;
 use crate::message::content_key::ContentKey;
 use crate::message::rejected::Rejected;
 use crate::state::DropMeta;
 use crate::state::error::StateError;
+use crate::state::samples::Known;
 use crate::state::segments::{FINAL_LEVEL, Segment};
 
 /// How a file ended.
@@ -19,6 +20,13 @@ pub(in crate::state) enum Ending<'a> {
         segment: Option<&'a Segment>,
         /// Channels whose entry is new or moves on.
         channels: &'a [(ChannelName, Timestamp)],
+    },
+    /// Committed too: a drop of samples.
+    Sampled {
+        /// Its fresh rows, if there are any.
+        segment: Option<&'a Segment>,
+        /// What counts from now on.
+        samples: &'a [(String, Known)],
     },
     Duplicate {
         of: i64,
@@ -39,13 +47,21 @@ impl Ledger {
         let transaction = self.connection.transaction()?;
         insert_drop(&transaction, drop, dataset, meta, account, ending)?;
         add_to_totals(&transaction, dataset, account, ending)?;
-        if let Ending::Committed { segment, channels } = ending {
-            if let Some(segment) = segment {
-                insert_segment(&transaction, dataset, segment)?;
-                let sql = "UPDATE datasets SET newest = max(coalesce(newest, ?2), ?2) WHERE id = ?1";
-                transaction.prepare_cached(sql)?.execute([dataset, segment.newest.0])?;
-            }
-            upsert_channels(&transaction, dataset, channels)?;
+        if let Ending::Committed {
+            segment: Some(segment), ..
+        }
+        | Ending::Sampled {
+            segment: Some(segment), ..
+        } = ending
+        {
+            insert_segment(&transaction, dataset, segment)?;
+            let sql = "UPDATE datasets SET newest = max(coalesce(newest, ?2), ?2) WHERE id = ?1";
+            transaction.prepare_cached(sql)?.execute([dataset, segment.newest.0])?;
+        }
+        match ending {
+            Ending::Committed { channels, .. } => upsert_channels(&transaction, dataset, channels)?,
+            Ending::Sampled { samples, .. } => samples::upsert(&transaction, dataset, samples)?,
+            Ending::Duplicate { .. } | Ending::Rejected(_) => {}
         }
         transaction.commit()?;
         Ok(drop)
@@ -98,7 +114,7 @@ fn insert_drop(
     ending: &Ending<'_>,
 ) -> Result<(), StateError> {
     let (outcome, of, rejected) = match ending {
-        Ending::Committed { .. } => ("committed", None, None),
+        Ending::Committed { .. } | Ending::Sampled { .. } => ("committed", None, None),
         Ending::Duplicate { of } => ("duplicate", Some(of), None),
         Ending::Rejected(rejected) => ("rejected", None, Some(rejected)),
     };
@@ -136,7 +152,7 @@ fn add_to_totals(
 ) -> Result<(), StateError> {
     let add = |counter, reason, value| add_total(transaction, dataset, counter, reason, value);
     match ending {
-        Ending::Committed { .. } => add("drops_committed", "", 1)?,
+        Ending::Committed { .. } | Ending::Sampled { .. } => add("drops_committed", "", 1)?,
         Ending::Duplicate { .. } => add("drops_duplicate", "", 1)?,
         Ending::Rejected(rejected) => add("drops_rejected", rejected.reason.label(), 1)?,
     }

@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forecastd_models::{ChannelName, Timestamp};
 
 pub(super) use read::{Rows, Window};
-pub(super) use write::write;
+pub(super) use write::{Hashing, TEMPORARY, into_io, write};
 
 use super::error::StateError;
 

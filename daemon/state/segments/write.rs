@@ -22,7 +22,7 @@ use crate::state::error::StateError;
 /// many: about a second.
 const FULL_ROWS: u64 = 1 << 18;
 
-const TEMPORARY: &str = "segment.tmp";
+pub(in crate::state) const TEMPORARY: &str = "segment.tmp";
 
 /// Writes rows, which come in order of (channel, time), as a durable segment. No rows, no segment.
 pub(in crate::state) fn write(
@@ -136,7 +136,7 @@ fn properties() -> WriterProperties {
 }
 
 /// The disk's own error, where parquet wrapped one: the caller looks at its kind.
-fn into_io(error: ParquetError) -> io::Error {
+pub(in crate::state) fn into_io(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(cause) => match cause.downcast::<io::Error>() {
             Ok(error) => *error,
@@ -178,14 +178,14 @@ impl Buffer {
 }
 
 /// A file that knows the hash of what was written to it.
-struct Hashing {
-    file: File,
-    hasher: blake3::Hasher,
-    bytes: u64,
+pub(in crate::state) struct Hashing {
+    pub(in crate::state) file: File,
+    pub(in crate::state) hasher: blake3::Hasher,
+    pub(in crate::state) bytes: u64,
 }
 
 impl Hashing {
-    fn new(file: File) -> Self {
+    pub(in crate::state) fn new(file: File) -> Self {
         Self {
             file,
             hasher: blake3::Hasher::new(),

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod model;
 mod registry;
+mod samples;
 
 use std::collections::BTreeMap;
 
@@ -245,7 +246,7 @@ fn a_ledger_of_the_version_before_is_brought_up_to_date_and_keeps_what_it_knows(
     scene.drop(&rows);
     scene.store = None;
     let ledger = rusqlite::Connection::open(scene.folder.path().join("ledger.sqlite")).expect("opened");
-    let version_1 = "DROP TABLE model_transitions; DROP TABLE model_versions;
+    let version_1 = "DROP TABLE samples; DROP TABLE model_transitions; DROP TABLE model_versions;
         DROP INDEX drops_by_content;
         CREATE UNIQUE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';
         PRAGMA user_version = 1;";
@@ -261,7 +262,7 @@ fn a_ledger_of_the_version_before_is_brought_up_to_date_and_keeps_what_it_knows(
 
 #[test]
 fn only_what_the_clock_or_the_configuration_refused_makes_a_known_content_new() {
-    for reason in RowReason::ALL {
+    for reason in RowReason::all() {
         let mut scene = Scene::new();
         let rows = [("x", 1, 1.0)];
         let file = scene.file(&rows);
@@ -272,7 +273,7 @@ fn only_what_the_clock_or_the_configuration_refused_makes_a_known_content_new() 
         let copy = scene.file(&rows);
         let mendable = matches!(
             reason,
-            RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels
+            RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels | RowReason::BadLabel
         );
         assert_eq!(scene.lookup(&copy) == Lookup::New, mendable, "{reason:?}");
     }

@@ -1,0 +1,81 @@
+//! A dataset of tiles or sequences as the program needs it: one folder, one shape of sample, one task.
+
+use std::path::PathBuf;
+
+use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task};
+use serde::{Deserialize, Serialize};
+
+use crate::{AfterIngest, DatasetName, Landing, ModelName};
+
+/// One dataset of kind `tiles` or `sequences`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleDataset {
+    /// Label in metrics and key in the state; no dataset of another kind has it.
+    pub name: DatasetName,
+    /// The folder that drops land in.
+    pub incoming: PathBuf,
+    /// Where files that cannot be read go, with the reason beside them.
+    pub quarantine: PathBuf,
+    /// What happens to a drop once its samples are durable.
+    pub after: AfterIngest,
+    /// When a file counts as complete.
+    pub landing: Landing,
+    /// How a file is read, and what every sample is.
+    pub form: SampleForm,
+    /// The model that these samples are for.
+    pub model: Option<ModelName>,
+    /// What a single drop may ask of us.
+    pub limits: SampleLimits,
+}
+
+/// What samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SampleKind {
+    /// Bands, rows, columns.
+    Tiles,
+    /// Letters or numbers, one after the other.
+    Sequences,
+}
+
+/// How a file of samples is read, and what every one of them is: what a decoder has to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleForm {
+    /// What samples are.
+    pub kind: SampleKind,
+    /// Which columns mean what.
+    pub columns: SampleColumns,
+    /// What labels are for.
+    pub task: Task,
+    /// The shape of every sample; `bands` is the length of the alphabet where elements are letters.
+    pub shape: InputShape,
+    /// What the elements of every sample are.
+    pub element: ElementType,
+    /// Of raw pixels, and of lists of them.
+    pub layout: PixelLayout,
+    /// The labels that there may be, or the names of the numbers to regress; `None`: any, or one number.
+    pub labels: Option<Vec<String>>,
+}
+
+/// Which columns mean what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleColumns {
+    /// Of what identifies a sample.
+    pub id: String,
+    /// Of the tiles or sequences.
+    pub input: String,
+    /// Of the labels; a row without one is a sample without a label.
+    pub label: Option<String>,
+    /// Of the splits; without one, a hash of the id tells.
+    pub split: Option<String>,
+}
+
+/// What a single drop may ask of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleLimits {
+    /// Bytes of a file.
+    pub file_bytes: u64,
+    /// Samples in a file.
+    pub file_samples: u64,
+    /// Memory that decoding a file may take, in bytes.
+    pub decode_memory: u64,
+}

@@ -1,0 +1,197 @@
+//! The section `samples`: which columns mean what, and what every sample is.
+
+use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task};
+
+use super::series::Names;
+use crate::error::Complaint;
+use crate::field::{Field, Section};
+use crate::yaml::{Node, quoted};
+use crate::{SampleColumns, SampleForm, SampleKind};
+
+/// A frame between the daemon and its decoder holds one.
+const LARGEST_SAMPLE: u64 = 32 << 20;
+
+const DTYPES: [(&str, Dtype); 4] = [
+    ("u8", Dtype::U8),
+    ("u16", Dtype::U16),
+    ("i16", Dtype::I16),
+    ("f32", Dtype::F32),
+];
+
+#[derive(Clone, Copy)]
+enum Dtype {
+    U8,
+    U16,
+    I16,
+    F32,
+}
+
+impl Dtype {
+    fn element(self) -> ElementType {
+        match self {
+            Self::U8 => ElementType::U8,
+            Self::U16 => ElementType::U16,
+            Self::I16 => ElementType::I16,
+            Self::F32 => ElementType::F32,
+        }
+    }
+}
+
+pub(super) fn form(field: &Field, kind: SampleKind) -> Option<SampleForm> {
+    field.section(|keys| {
+        let columns = columns(keys, kind);
+        let task = keys.or("task", Task::Classify, task);
+        let shape = keys.required("shape", shape_hint(kind), sizes);
+        let layout = match kind {
+            SampleKind::Tiles => keys.or("layout", PixelLayout::Hwc, |field| {
+                field.word(&[("hwc", PixelLayout::Hwc), ("chw", PixelLayout::Chw)])
+            }),
+            SampleKind::Sequences => foreign(keys, "layout", "tiles").map(|()| PixelLayout::Chw),
+        };
+        let element = element(keys, kind);
+        let labels = keys.optional("labels", |field| field.some(label));
+        let (element, shape) = (element?, shape?);
+        let shape = shaped(&keys.field("shape"), kind, &element, &shape)?;
+        Some(SampleForm {
+            kind,
+            columns: columns?,
+            task: task?,
+            shape,
+            element,
+            layout: layout?,
+            labels: labels?,
+        })
+    })
+}
+
+/// Refuses a key that only another kind of dataset has.
+pub(super) fn foreign(keys: &mut Section, key: &'static str, of: &str) -> Option<()> {
+    let field = keys.field(key);
+    if field.is_null() {
+        return Some(());
+    }
+    field.refuse(Complaint::new(format!("is for `kind: {of}`")).hint("leave it out here"))
+}
+
+fn columns(keys: &mut Section, kind: SampleKind) -> Option<SampleColumns> {
+    let names = Names::default();
+    let id = keys.required("id", "the column of what identifies a sample", |field| {
+        names.take(field)
+    });
+    let (input, other) = match kind {
+        SampleKind::Tiles => (
+            keys.required("image", "the column of the tiles", |field| names.take(field)),
+            foreign(keys, "sequence", "sequences"),
+        ),
+        SampleKind::Sequences => (
+            keys.required("sequence", "the column of the sequences", |field| names.take(field)),
+            foreign(keys, "image", "tiles"),
+        ),
+    };
+    let label = keys.optional("label", |field| names.take(field));
+    let split = keys.optional("split", |field| names.take(field));
+    other?;
+    Some(SampleColumns {
+        id: id?,
+        input: input?,
+        label: label?,
+        split: split?,
+    })
+}
+
+fn task(field: &Field) -> Option<Task> {
+    if matches!(field.node(), Node::Text(word) if word == "segment") {
+        let complaint = Complaint::new("drops with masks are not taken yet");
+        return field.refuse(complaint.hint("`forecastd dasha --task segment` learns from a file of them"));
+    }
+    field.word(&[
+        ("classify", Task::Classify),
+        ("multilabel", Task::Multilabel),
+        ("regress", Task::Regress),
+    ])
+}
+
+fn shape_hint(kind: SampleKind) -> &'static str {
+    match kind {
+        SampleKind::Tiles => "bands, height and width of every tile, like `[3, 64, 64]`",
+        SampleKind::Sequences => "the length of the longest sequence, like `[101]`; of numbers bands and length",
+    }
+}
+
+fn sizes(field: &Field) -> Option<Vec<u32>> {
+    field.some(|item, _| item.whole(1..=1 << 24).map(|size| size as u32))
+}
+
+/// Sequences are letters unless `dtype` says that they are numbers.
+fn element(keys: &mut Section, kind: SampleKind) -> Option<ElementType> {
+    let dtype = keys.optional("dtype", |field| field.word(&DTYPES));
+    if kind == SampleKind::Tiles {
+        foreign(keys, "alphabet", "sequences")?;
+        return Some(dtype?.unwrap_or(Dtype::U8).element());
+    }
+    let alphabet = keys.optional("alphabet", alphabet);
+    match (dtype?, alphabet?) {
+        (Some(dtype), None) => Some(dtype.element()),
+        (None, alphabet) => Some(ElementType::Symbol {
+            alphabet: alphabet.unwrap_or_else(|| "ACGTN".to_owned()),
+        }),
+        (Some(_), Some(_)) => {
+            let complaint = Complaint::new("does not go with `dtype`");
+            keys.field("alphabet")
+                .refuse(complaint.hint("letters have an alphabet, numbers a type"))
+        }
+    }
+}
+
+/// Letters are told apart whatever the case.
+fn alphabet(field: &Field) -> Option<String> {
+    let text = field.text()?;
+    let mut seen = Vec::new();
+    for letter in text.chars() {
+        let upper = letter.to_ascii_uppercase();
+        if !letter.is_ascii_graphic() || seen.contains(&upper) {
+            let complaint = Complaint::new(format!("`{}` is no alphabet", quoted(text)));
+            return field.refuse(complaint.hint("plain letters, each once, like `ACGTN`"));
+        }
+        seen.push(upper);
+    }
+    Some(text.to_owned())
+}
+
+fn shaped(field: &Field, kind: SampleKind, element: &ElementType, sizes: &[u32]) -> Option<InputShape> {
+    let letters = match element {
+        ElementType::Symbol { alphabet } => Some(alphabet.len() as u32),
+        _ => None,
+    };
+    let (bands, size) = match (kind, letters, sizes) {
+        (SampleKind::Tiles, _, [bands, height, width]) => (*bands, vec![*height, *width]),
+        (SampleKind::Sequences, Some(letters), [length]) => (letters, vec![*length]),
+        (SampleKind::Sequences, None, [length]) => (1, vec![*length]),
+        (SampleKind::Sequences, None, [bands, length]) => (*bands, vec![*length]),
+        _ => {
+            let complaint = Complaint::new(format!("{} sizes", sizes.len()));
+            return field.refuse(complaint.hint(shape_hint(kind)));
+        }
+    };
+    let shape = InputShape { bands, size };
+    let stored = if letters.is_some() { 1 } else { u64::from(bands) };
+    let bytes = [shape.positions(), element.bytes() as u64]
+        .into_iter()
+        .fold(stored, u64::saturating_mul);
+    if bytes > LARGEST_SAMPLE {
+        let complaint = Complaint::new(format!("every sample would have {bytes} bytes"));
+        return field.refuse(complaint.hint(format!("at most {LARGEST_SAMPLE}")));
+    }
+    Some(shape)
+}
+
+fn label(field: &Field, earlier: &[String]) -> Option<String> {
+    let label = match field.node() {
+        Node::Integer(number @ 0..) => number.to_string(),
+        _ => field.text()?.to_owned(),
+    };
+    if earlier.contains(&label) {
+        return field.refuse(Complaint::new(format!("`{}` is there already", quoted(&label))));
+    }
+    Some(label)
+}

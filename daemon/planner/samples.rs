@@ -1,0 +1,172 @@
+//! What samples there are of a dataset of tiles or sequences: of each where its elements lie, its split and its label.
+//!
+//! Elements stay in their segments. An entry takes about a hundred bytes and its id; the text of a class is held once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use forecastd_config::{DatasetName, SampleDataset};
+use forecastd_models::dasha::Split;
+
+use super::dataset::Recovery;
+use super::files::Files;
+use crate::message::fit_job::Epoch;
+use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::snapshot::SampleView;
+
+/// Everything the planner knows of one dataset of samples.
+#[derive(Clone, Debug)]
+pub struct SampleState {
+    epoch: Epoch,
+    config: Arc<SampleDataset>,
+    index: SampleIndex,
+    /// Which files wait.
+    pub files: Files,
+    /// Whether what was durable before is known.
+    pub recovery: Recovery,
+}
+
+impl SampleState {
+    /// Takes over a configuration. What is known of the samples stays true whatever it says; a file that was dealt with
+    /// under another form may be welcome now.
+    pub fn reconfigured(known: Option<Self>, config: Arc<SampleDataset>, epoch: Epoch) -> Self {
+        match known {
+            Some(known) => Self { config, ..known },
+            None => Self {
+                epoch,
+                config,
+                index: SampleIndex::default(),
+                files: Files::default(),
+                recovery: Recovery::Wanted,
+            },
+        }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Arc<SampleDataset> {
+        &self.config
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &DatasetName {
+        &self.config.name
+    }
+
+    /// Which of its lives this is.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes samples in; of two with one id the later counts.
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = SampleEntry>) {
+        entries.into_iter().for_each(|entry| self.index.insert(entry));
+    }
+
+    /// What samples there are.
+    pub fn index(&self) -> &SampleIndex {
+        &self.index
+    }
+
+    /// For readers.
+    pub fn view(&self) -> SampleView {
+        SampleView {
+            config: Arc::clone(&self.config),
+            unlabelled: self.index.unlabelled,
+            labelled: self.index.labelled,
+            classes: self.index.classes.clone(),
+            files_waiting: self.files.waiting(),
+        }
+    }
+}
+
+/// Samples by id, counted.
+#[derive(Clone, Debug, Default)]
+pub struct SampleIndex {
+    samples: HashMap<Arc<str>, Known>,
+    unlabelled: [u64; 3],
+    labelled: [u64; 3],
+    /// Of each class the samples that have it, for training, validation and test.
+    classes: BTreeMap<Arc<str>, [u64; 3]>,
+}
+
+/// What is known of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Where its elements lie.
+    pub place: SamplePlace,
+    /// Its split.
+    pub split: Split,
+    /// What is true of it.
+    pub label: Option<KnownLabel>,
+}
+
+/// A label, the texts of classes shared.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KnownLabel {
+    /// Of one class or of several.
+    Classes(Box<[Arc<str>]>),
+    /// Numbers.
+    Numbers(Box<[f32]>),
+}
+
+impl SampleIndex {
+    /// What is known of a sample.
+    pub fn get(&self, id: &str) -> Option<&Known> {
+        self.samples.get(id)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Known)> {
+        self.samples.iter()
+    }
+
+    fn insert(&mut self, entry: SampleEntry) {
+        let label = entry.label.map(|label| match label {
+            Label::Class(class) => KnownLabel::Classes(Box::new([self.class(&class)])),
+            Label::Classes(classes) => KnownLabel::Classes(classes.iter().map(|class| self.class(class)).collect()),
+            Label::Numbers(numbers) => KnownLabel::Numbers(numbers.into()),
+        });
+        let known = Known {
+            place: entry.place,
+            split: entry.split,
+            label,
+        };
+        self.count(&known, |count| *count += 1);
+        if let Some(before) = self.samples.insert(entry.id, known) {
+            self.count(&before, |count| *count -= 1);
+            self.classes.retain(|_, counts| *counts != [0; 3]);
+        }
+    }
+
+    fn class(&mut self, text: &str) -> Arc<str> {
+        if let Some((class, _)) = self.classes.get_key_value(text) {
+            return Arc::clone(class);
+        }
+        let class: Arc<str> = text.into();
+        self.classes.insert(Arc::clone(&class), [0; 3]);
+        class
+    }
+
+    fn count(&mut self, known: &Known, by: impl Fn(&mut u64)) {
+        let split = known.split as usize;
+        match &known.label {
+            None => by(&mut self.unlabelled[split]),
+            Some(label) => {
+                by(&mut self.labelled[split]);
+                if let KnownLabel::Classes(classes) = label {
+                    for class in classes {
+                        by(self
+                            .classes
+                            .entry(Arc::clone(class))
+                            .or_default()
+                            .get_mut(split)
+                            .expect("three splits"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

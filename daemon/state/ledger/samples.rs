@@ -1,0 +1,96 @@
+//! What the ledger knows of samples: for each id the row that counts.
+
+use forecastd_models::dasha::Split;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::Ledger;
+use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::state::error::StateError;
+use crate::state::samples::Known;
+
+impl Ledger {
+    /// What counts for an id.
+    pub(in crate::state) fn sample(&self, dataset: i64, id: &str) -> Result<Option<Known>, StateError> {
+        let sql = "SELECT sequence, row, split, label, content FROM samples WHERE dataset = ?1 AND id = ?2";
+        let mut query = self.connection.prepare_cached(sql)?;
+        let known = query.query_row(params![dataset, id], |row| {
+            Ok((
+                row.get::<_, u8>(2)?,
+                Known {
+                    place: SamplePlace {
+                        sequence: row.get(0)?,
+                        row: row.get(1)?,
+                    },
+                    split: Split::Train,
+                    label: row.get(3)?,
+                    content: row.get(4)?,
+                },
+            ))
+        });
+        let Some((split, known)) = known.optional()? else {
+            return Ok(None);
+        };
+        let split = split_of(split)?;
+        Ok(Some(Known { split, ..known }))
+    }
+
+    /// Everything that counts, in the order in which it was committed.
+    pub(in crate::state) fn samples(&self, dataset: i64) -> Result<Vec<SampleEntry>, StateError> {
+        let sql = "SELECT id, sequence, row, split, label FROM samples WHERE dataset = ?1 ORDER BY sequence, row";
+        let mut query = self.connection.prepare_cached(sql)?;
+        let mut rows = query.query([dataset])?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            let label = row.get::<_, Option<String>>(4)?;
+            entries.push(SampleEntry {
+                id: row.get::<_, String>(0)?.into(),
+                place: SamplePlace {
+                    sequence: row.get(1)?,
+                    row: row.get(2)?,
+                },
+                split: split_of(row.get(3)?)?,
+                label: label.as_deref().map(label_of).transpose()?,
+            });
+        }
+        Ok(entries)
+    }
+}
+
+/// Enters what counts from now on.
+pub(super) fn upsert(
+    transaction: &Transaction<'_>,
+    dataset: i64,
+    samples: &[(String, Known)],
+) -> Result<(), StateError> {
+    let sql = "INSERT INTO samples VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET sequence = excluded.sequence,
+               row = excluded.row, split = excluded.split, label = excluded.label, content = excluded.content";
+    let mut upsert = transaction.prepare_cached(sql)?;
+    for (id, known) in samples {
+        let Known {
+            place,
+            split,
+            label,
+            content,
+        } = known;
+        upsert.execute(params![
+            dataset,
+            id,
+            place.sequence,
+            place.row,
+            *split as u8,
+            label,
+            &content[..]
+        ])?;
+    }
+    Ok(())
+}
+
+fn split_of(byte: u8) -> Result<Split, StateError> {
+    let detail = || format!("table samples: unknown split {byte}");
+    Split::from_byte(byte).ok_or_else(|| StateError::BadLedger { detail: detail() })
+}
+
+fn label_of(text: &str) -> Result<Label, StateError> {
+    let detail = || format!("table samples: unknown label {text:?}");
+    Label::from_json(text).ok_or_else(|| StateError::BadLedger { detail: detail() })
+}

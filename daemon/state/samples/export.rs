@@ -1,0 +1,150 @@
+//! Labelled samples become the flat files that a run of the libtorch child maps (`forecastd_models::dasha::samples`).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use forecastd_config::{DatasetName, SampleForm};
+use forecastd_models::dasha::{CellFormat, SampleSet, Task};
+
+use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::state::Store;
+use crate::state::error::StateError;
+
+impl Store {
+    /// Writes every sample that has a label into a folder, in the order in which they were committed; the description
+    /// comes last. Labels that the form no longer allows leave their samples out. Without any, an empty set.
+    ///
+    /// # Errors
+    /// A damaged segment, samples of another shape, or a folder that cannot be written.
+    pub fn export_samples(
+        &self,
+        dataset: &DatasetName,
+        form: &SampleForm,
+        folder: &Path,
+    ) -> Result<SampleSet, StateError> {
+        let mut entries = self.recover_samples(dataset)?.entries;
+        let labels = labels(form, &entries);
+        let target = |entry: &SampleEntry| target_of(form.task, &labels, entry.label.as_ref()?);
+        entries.retain(|entry| target(entry).is_some());
+        fs::create_dir_all(folder).map_err(StateError::io("make the folder", folder))?;
+        // A folder with a description is whole, so what describes an earlier attempt goes first.
+        let description = folder.join("samples.json");
+        match fs::remove_file(&description) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StateError::io("remove", &description)(error));
+            }
+            _ => {}
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut targets = Records::create(folder, "targets.bin")?;
+        let mut splits = Records::create(folder, "splits.bin")?;
+        for entry in &entries {
+            let target = target(entry).unwrap_or_default();
+            hasher.update(&target).update(&[entry.split as u8]);
+            targets.append(&target)?;
+            splits.append(&[entry.split as u8])?;
+        }
+        targets.finish()?;
+        splits.finish()?;
+        let places: Vec<SamplePlace> = entries.iter().map(|entry| entry.place).collect();
+        let mut set = SampleSet {
+            count: places.len() as u64,
+            input: form.shape.clone(),
+            element: form.element.clone(),
+            task: form.task,
+            labels,
+            hash: String::new(),
+            cells: CellFormat {
+                layout: form.layout,
+                mask_threshold: None,
+            },
+        };
+        let mut inputs = Records::create(folder, "inputs.bin")?;
+        self.read_samples(dataset, &places, |_, elements| {
+            if elements.len() != set.input_bytes() {
+                return Err(StateError::OtherShape {
+                    dataset: dataset.to_string(),
+                    found: elements.len(),
+                    expected: set.input_bytes(),
+                });
+            }
+            hasher.update(elements);
+            inputs.append(elements)
+        })?;
+        inputs.finish()?;
+        set.hash = hasher.finalize().to_hex().to_string();
+        let text = serde_json::to_vec_pretty(&set).expect("a description is plain data");
+        let mut partial = Records::create(folder, "samples.json.partial")?;
+        partial.append(&text)?;
+        partial.finish()?;
+        let renamed = fs::rename(folder.join("samples.json.partial"), &description);
+        renamed.map_err(StateError::io("rename into place", &description))?;
+        Ok(set)
+    }
+}
+
+/// Names of the outputs: the closed set, or every class that a training sample has.
+fn labels(form: &SampleForm, entries: &[SampleEntry]) -> Vec<String> {
+    if let Some(labels) = &form.labels {
+        return labels.clone();
+    }
+    if form.task == Task::Regress {
+        return form.columns.label.iter().cloned().collect();
+    }
+    let trained = entries.iter().filter(|entry| entry.split as u8 == 0);
+    let classes = trained.flat_map(|entry| match &entry.label {
+        Some(Label::Class(class)) => vec![class],
+        Some(Label::Classes(classes)) => classes.iter().collect(),
+        _ => Vec::new(),
+    });
+    let classes: BTreeSet<&String> = classes.collect();
+    classes.into_iter().cloned().collect()
+}
+
+/// A sample's target record, if its label fits the task and the outputs.
+fn target_of(task: Task, labels: &[String], label: &Label) -> Option<Vec<u8>> {
+    let place = |class: &String| labels.iter().position(|label| label == class);
+    match (task, label) {
+        (Task::Classify, Label::Class(class)) => Some((place(class)? as u32).to_le_bytes().to_vec()),
+        (Task::Multilabel, Label::Classes(classes)) => {
+            let mut record = vec![0; labels.len()];
+            for class in classes {
+                record[place(class)?] = 1;
+            }
+            Some(record)
+        }
+        (Task::Regress, Label::Numbers(numbers)) if numbers.len() == labels.len() => {
+            Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// A file in the making.
+struct Records {
+    path: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl Records {
+    fn create(folder: &Path, name: &str) -> Result<Self, StateError> {
+        let path = folder.join(name);
+        let file = File::create(&path).map_err(StateError::io("create", &path))?;
+        let writer = BufWriter::with_capacity(1 << 20, file);
+        Ok(Self { path, writer })
+    }
+
+    fn append(&mut self, record: &[u8]) -> Result<(), StateError> {
+        self.writer
+            .write_all(record)
+            .map_err(StateError::io("write", &self.path))
+    }
+
+    /// Everything on the disk.
+    fn finish(mut self) -> Result<(), StateError> {
+        let flushed = self.writer.flush().and_then(|()| self.writer.get_ref().sync_all());
+        flushed.map_err(StateError::io("write", &self.path))
+    }
+}

@@ -1,0 +1,253 @@
+//! Samples of tiles and sequences: elements in immutable segments, one a drop, and in the ledger what counts for each id.
+//!
+//! A row with the elements, the label and the split that count already is a duplicate. Any other is committed, and counts
+//! from then on: its elements, its label, its split. A row without a label takes none away from equal elements. Segments
+//! of samples are never merged and never expire; what a revision replaced stays in its segment.
+
+mod export;
+mod segment;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use forecastd_config::DatasetName;
+use forecastd_models::dasha::Split;
+
+pub(super) use segment::is_of_samples;
+
+use super::commit::check_books;
+use super::error::StateError;
+use super::ledger::{Ending, Ledger};
+use super::segments::{self, Segment};
+use super::{DropMeta, Store};
+use crate::message::account::RowAccount;
+use crate::message::sample::{Label, Sample, SampleDrop, SampleEntry, SamplePlace};
+use segment::Writer;
+
+/// What counts for an id.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) place: SamplePlace,
+    pub(super) split: Split,
+    pub(super) label: Option<String>,
+    pub(super) content: [u8; 32],
+}
+
+impl Known {
+    fn says(&self, sample: &Sample, content: &[u8; 32]) -> bool {
+        let same_label = sample.label.is_none() || sample.label == self.label;
+        self.content == *content && same_label && self.split == sample.split
+    }
+}
+
+/// A drop whose samples are durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommittedSamples {
+    /// Where its rows went.
+    pub account: RowAccount,
+    /// The samples that are new, or that count otherwise than before.
+    pub fresh: Vec<SampleEntry>,
+}
+
+/// A dataset's samples, and the segments that could not be found as they were written.
+#[derive(Debug, Default)]
+pub struct RecoveredSamples {
+    /// All that count and whose elements are there.
+    pub entries: Vec<SampleEntry>,
+    /// Why others are not.
+    pub damaged: Vec<StateError>,
+}
+
+impl Store {
+    /// Commits a drop's samples, each id once. `account` is what decoding counted; its `committed` is filled in here.
+    /// When this returns, they survive a power cut. Errors are as in [`commit`](Self::commit).
+    pub fn commit_samples(
+        &mut self,
+        meta: &DropMeta,
+        samples: &mut dyn SampleDrop,
+        mut account: RowAccount,
+    ) -> Result<CommittedSamples, StateError> {
+        let id = self.enter_dataset(&meta.dataset)?;
+        let folder = self.folder(&meta.dataset);
+        let live = self.ledger.segments(id)?;
+        refuse_other_kind(&meta.dataset, &live, true)?;
+        let live: HashMap<i64, Segment> = live.into_iter().map(|segment| (segment.sequence, segment)).collect();
+        let sequence = self.ledger.next_drop()?;
+        let mut writer = Writer::new(&self.disk, &folder, sequence, meta.received);
+        let mut fresh = Vec::new();
+        let spool = self.spool();
+        while let Some(sample) = samples.next().map_err(StateError::io("read", &spool))? {
+            let content = *blake3::hash(&sample.elements).as_bytes();
+            if let Some(known) = self.ledger.sample(id, &sample.id)?
+                && known.says(&sample, &content)
+                && self.is_there(&folder, live.get(&known.place.sequence))?
+            {
+                account.duplicate += 1;
+                continue;
+            }
+            let row = writer.push(&sample, &content)?;
+            let known = Known {
+                place: SamplePlace { sequence, row },
+                split: sample.split,
+                label: sample.label,
+                content,
+            };
+            fresh.push((sample.id, known));
+        }
+        account.committed = fresh.len() as u64;
+        check_books(&meta.path, &account, fresh.len() as u64)?;
+        let segment = writer.finish()?;
+        let ending = Ending::Sampled {
+            segment: segment.as_ref(),
+            samples: &fresh,
+        };
+        self.ledger.record(id, &meta.clone().keyed(), &account, &ending)?;
+        self.disk.step()?;
+        if let Some(dataset) = self.datasets.get_mut(&meta.dataset) {
+            dataset.newest = dataset.newest.max(segment.map(|segment| segment.newest));
+        }
+        let fresh = fresh.into_iter().map(|(id, known)| entry(id, known)).collect();
+        Ok(CommittedSamples { account, fresh })
+    }
+
+    /// Tells what counts for each id of a dataset. No segment is read: of each only its length is looked at.
+    pub fn recover_samples(&self, dataset: &DatasetName) -> Result<RecoveredSamples, StateError> {
+        let Some(known) = self.datasets.get(dataset) else {
+            return Ok(RecoveredSamples::default());
+        };
+        let folder = self.folder(dataset);
+        let live = self.ledger.segments(known.id)?;
+        refuse_other_kind(dataset, &live, true)?;
+        let (mut gone, mut damaged) = (HashSet::new(), Vec::new());
+        for segment in &live {
+            if let Err(error) = segment::look(&folder, segment) {
+                if !matches!(error, StateError::Damaged { .. }) {
+                    return Err(error);
+                }
+                gone.insert(segment.sequence);
+                damaged.push(error);
+            }
+        }
+        let mut entries = self.ledger.samples(known.id)?;
+        entries.retain(|entry| !gone.contains(&entry.place.sequence));
+        Ok(RecoveredSamples { entries, damaged })
+    }
+
+    /// Hands the elements of samples to `take`, segment by segment and in the order of rows. Only these segments are read,
+    /// each after it was held against its hash.
+    pub fn read_samples(
+        &self,
+        dataset: &DatasetName,
+        places: &[SamplePlace],
+        mut take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let Some(known) = self.datasets.get(dataset) else {
+            return Ok(());
+        };
+        let folder = self.folder(dataset);
+        let wanted: HashSet<SamplePlace> = places.iter().copied().collect();
+        let sequences: HashSet<i64> = places.iter().map(|place| place.sequence).collect();
+        for segment in self.ledger.segments(known.id)? {
+            let sequence = segment.sequence;
+            if !sequences.contains(&sequence) {
+                continue;
+            }
+            segments::verify(&folder, &segment)?;
+            segment::read(&folder, &segment, |row, kept| {
+                let place = SamplePlace { sequence, row };
+                if wanted.contains(&place) {
+                    take(place, kept.elements)
+                } else {
+                    Ok(())
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, folder: &Path, segment: Option<&Segment>) -> Result<bool, StateError> {
+        segment.map_or(Ok(false), |segment| self.is_sound(folder, segment))
+    }
+}
+
+fn entry(id: String, known: Known) -> SampleEntry {
+    SampleEntry {
+        id: id.into(),
+        place: known.place,
+        split: known.split,
+        label: known.label.as_deref().and_then(Label::from_json),
+    }
+}
+
+/// A name that has been used for series holds no samples, and the other way round.
+pub(super) fn refuse_other_kind(dataset: &str, live: &[Segment], samples: bool) -> Result<(), StateError> {
+    match live.iter().any(|segment| is_of_samples(segment) != samples) {
+        true => Err(StateError::OtherKind {
+            dataset: dataset.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Holds a segment of samples against its hash and its manifest entry.
+pub(super) fn check(folder: &Path, segment: &Segment) -> Result<(), StateError> {
+    segments::verify(folder, segment)?;
+    let mut rows = 0;
+    segment::read(folder, segment, |row, kept| {
+        rows += 1;
+        if blake3::hash(kept.elements).as_bytes() == kept.content {
+            return Ok(());
+        }
+        let detail = format!("row {row}: its elements are not what their hash says");
+        Err(StateError::damaged(&folder.join(&segment.file), detail))
+    })?;
+    if rows != segment.rows {
+        let detail = format!("{rows} rows, the manifest says {}", segment.rows);
+        return Err(StateError::damaged(&folder.join(&segment.file), detail));
+    }
+    Ok(())
+}
+
+/// Holds what the ledger says of samples against the segments, all of them read in order; says what differs.
+pub(super) fn check_index(
+    ledger: &Ledger,
+    dataset: i64,
+    folder: &Path,
+    live: &[Segment],
+) -> Result<Vec<String>, StateError> {
+    let mut counts = BTreeMap::new();
+    for segment in live {
+        let sequence = segment.sequence;
+        let read = segment::read(folder, segment, |row, kept| {
+            let known = Known {
+                place: SamplePlace { sequence, row },
+                split: kept.split,
+                label: kept.label.map(str::to_owned),
+                content: *kept.content,
+            };
+            counts.insert(kept.id.to_owned(), entry(kept.id.to_owned(), known));
+            Ok(())
+        });
+        match read {
+            // Its rows are missing, which is told of the segment itself.
+            Err(StateError::Damaged { .. }) => return Ok(Vec::new()),
+            read => read?,
+        }
+    }
+    let mut wrong = Vec::new();
+    for entry in ledger.samples(dataset)? {
+        match counts.remove(&*entry.id) {
+            Some(found) if found == entry => {}
+            found => wrong.push(format!(
+                "sample {:?} is said to be {entry:?}, the segments say {found:?}",
+                entry.id
+            )),
+        }
+    }
+    wrong.extend(
+        counts
+            .into_keys()
+            .map(|id| format!("sample {id:?} lies in a segment, and the ledger does not know it")),
+    );
+    Ok(wrong)
+}

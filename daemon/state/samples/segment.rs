@@ -1,0 +1,250 @@
+//! Segments of samples: immutable parquet files in the order of their drop, read and written a few megabytes at a time.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt8Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
+use forecastd_models::Timestamp;
+use forecastd_models::dasha::Split;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::message::sample::Sample;
+use crate::state::durable::Disk;
+use crate::state::error::StateError;
+use crate::state::segments::{FINAL_LEVEL, Hashing, Segment, TEMPORARY, into_io};
+
+/// Bytes of elements in a row group, about: what a reader and a writer hold.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Rows in a row group, at most.
+const GROUP_ROWS: usize = 1 << 13;
+
+/// How the names of these segments end.
+const ENDING: &str = ".samples.parquet";
+
+/// Whether a segment holds samples.
+pub(in crate::state) fn is_of_samples(segment: &Segment) -> bool {
+    segment.file.ends_with(ENDING)
+}
+
+/// A row as it is kept.
+#[derive(Debug)]
+pub(super) struct Kept<'a> {
+    pub(super) id: &'a str,
+    pub(super) split: Split,
+    pub(super) label: Option<&'a str>,
+    pub(super) content: &'a [u8; 32],
+    pub(super) elements: &'a [u8],
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("split", DataType::UInt8, false),
+        Field::new("label", DataType::Utf8, true),
+        Field::new("content", DataType::FixedSizeBinary(32), false),
+        Field::new("elements", DataType::Binary, false),
+    ]))
+}
+
+/// A segment in the making, which has a file from its first row on. One that is not finished leaves none.
+pub(super) struct Writer<'a> {
+    disk: &'a Disk,
+    folder: &'a Path,
+    sequence: i64,
+    received: Timestamp,
+    writer: Option<ArrowWriter<Hashing>>,
+    rows: u32,
+    buffer: Buffer,
+    finished: bool,
+}
+
+#[derive(Default)]
+struct Buffer {
+    ids: Vec<String>,
+    splits: Vec<u8>,
+    labels: Vec<Option<String>>,
+    contents: Vec<[u8; 32]>,
+    elements: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(disk: &'a Disk, folder: &'a Path, sequence: i64, received: Timestamp) -> Self {
+        Self {
+            disk,
+            folder,
+            sequence,
+            received,
+            writer: None,
+            rows: 0,
+            buffer: Buffer::default(),
+            finished: false,
+        }
+    }
+
+    /// Adds a row; says which it is.
+    pub(super) fn push(&mut self, sample: &Sample, content: &[u8; 32]) -> Result<u32, StateError> {
+        let buffer = &mut self.buffer;
+        buffer.ids.push(sample.id.clone());
+        buffer.splits.push(sample.split as u8);
+        buffer.labels.push(sample.label.clone());
+        buffer.contents.push(*content);
+        buffer.elements.push(sample.elements.clone());
+        buffer.bytes += sample.elements.len();
+        self.rows += 1;
+        if self.buffer.bytes >= GROUP_BYTES || self.buffer.ids.len() >= GROUP_ROWS {
+            self.flush()?;
+        }
+        Ok(self.rows - 1)
+    }
+
+    /// Makes it durable. No rows, no segment.
+    pub(super) fn finish(mut self) -> Result<Option<Segment>, StateError> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        self.flush()?;
+        let path = self.temporary();
+        let writer = self.writer.take().expect("rows were flushed to it");
+        let Hashing { file, hasher, bytes } = writer
+            .into_inner()
+            .map_err(|error| StateError::io("write", &path)(into_io(error)))?;
+        self.disk.step()?;
+        self.disk.flush(&file, &path)?;
+        self.disk.step()?;
+        let hash = *hasher.finalize().as_bytes();
+        let digits: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let segment = Segment {
+            sequence: self.sequence,
+            level: FINAL_LEVEL,
+            file: format!("{:010}-{digits}{ENDING}", self.sequence),
+            rows: self.rows.into(),
+            bytes,
+            oldest: self.received,
+            newest: self.received,
+            hash,
+        };
+        self.disk.rename(&path, &self.folder.join(&segment.file))?;
+        self.finished = true;
+        self.disk.step()?;
+        Ok(Some(segment))
+    }
+
+    fn flush(&mut self) -> Result<(), StateError> {
+        if self.buffer.ids.is_empty() {
+            return Ok(());
+        }
+        let path = self.temporary();
+        let failed = |error| StateError::io("write", &path)(into_io(error));
+        if self.writer.is_none() {
+            let file = File::create(&path).map_err(StateError::io("create", &path))?;
+            let options = ArrowWriterOptions::new()
+                .with_properties(properties())
+                .with_skip_arrow_metadata(true);
+            let writer = ArrowWriter::try_new_with_options(Hashing::new(file), schema(), options);
+            self.writer = Some(writer.map_err(failed)?);
+        }
+        let batch = std::mem::take(&mut self.buffer).into_batch();
+        if let Some(writer) = &mut self.writer {
+            writer.write(&batch).map_err(failed)?;
+            writer.flush().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.folder.join(TEMPORARY)
+    }
+}
+
+impl Drop for Writer<'_> {
+    /// A full disk wants its space back; else the next start removes it.
+    fn drop(&mut self) {
+        if !self.finished && self.rows > 0 {
+            let _ = fs::remove_file(self.temporary());
+        }
+    }
+}
+
+fn properties() -> WriterProperties {
+    let level = ZstdLevel::try_new(1).expect("1 is a level of zstd");
+    WriterProperties::builder()
+        .set_created_by("forecastd".to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_dictionary_enabled(false)
+        .set_offset_index_disabled(true)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build()
+}
+
+impl Buffer {
+    fn into_batch(self) -> RecordBatch {
+        let contents = FixedSizeBinaryArray::try_from_iter(self.contents.iter());
+        let columns: [ArrayRef; 5] = [
+            Arc::new(StringArray::from_iter_values(&self.ids)),
+            Arc::new(UInt8Array::from(self.splits)),
+            Arc::new(StringArray::from_iter(&self.labels)),
+            Arc::new(contents.expect("at least one, all of one length")),
+            Arc::new(BinaryArray::from_iter_values(&self.elements)),
+        ];
+        RecordBatch::try_new(schema(), columns.into()).expect("five columns of the schema's types and one length")
+    }
+}
+
+/// Whether a segment is there, as long as it was written.
+pub(super) fn look(folder: &Path, segment: &Segment) -> Result<(), StateError> {
+    let path = folder.join(&segment.file);
+    match fs::metadata(&path) {
+        Ok(found) if found.len() == segment.bytes => Ok(()),
+        Ok(found) => {
+            let detail = format!("{} bytes, where {} were written", found.len(), segment.bytes);
+            Err(StateError::damaged(&path, detail))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StateError::damaged(&path, "it is gone")),
+        Err(error) => Err(StateError::io("look at", &path)(error)),
+    }
+}
+
+/// Goes through the rows of a segment, whose hash has been looked at or will be.
+pub(super) fn read(
+    folder: &Path,
+    segment: &Segment,
+    mut take: impl FnMut(u32, Kept<'_>) -> Result<(), StateError>,
+) -> Result<(), StateError> {
+    let path = folder.join(&segment.file);
+    let damaged = |detail: &dyn std::fmt::Display| StateError::damaged(&path, detail.to_string());
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(damaged(&"it is gone")),
+        file => file.map_err(StateError::io("open", &path))?,
+    };
+    let options = ArrowReaderOptions::new().with_schema(schema());
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        .and_then(|builder| builder.with_batch_size(GROUP_ROWS).build())
+        .map_err(|error| damaged(&error))?;
+    let mut row = 0;
+    for batch in reader {
+        let batch = batch.map_err(|error| damaged(&error))?;
+        let (ids, labels) = (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
+        let splits = batch.column(1).as_primitive::<UInt8Type>().values();
+        let contents = batch.column(3).as_fixed_size_binary();
+        let elements = batch.column(4).as_binary::<i32>();
+        for (place, (id, label)) in ids.iter().zip(labels.iter()).enumerate() {
+            let kept = Kept {
+                id: id.unwrap_or_default(),
+                split: Split::from_byte(splits[place]).ok_or_else(|| damaged(&"a split that is none"))?,
+                label,
+                content: contents.value(place).try_into().expect("the column is 32 bytes wide"),
+                elements: elements.value(place),
+            };
+            take(row, kept)?;
+            row += 1;
+        }
+    }
+    Ok(())
+}

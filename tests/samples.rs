@@ -1,0 +1,263 @@
+//! Tiles and sequences: they land, with and without labels, are counted once, and survive.
+
+use std::path::Path;
+
+use crate::support::{Daemon, Environment, Page, data, fixed_tiles, sequences, tiles, wait_for};
+
+const TILES: &str = "{ id: name, image: image, label: label, shape: [1, 2, 2] }";
+
+fn dataset(kind: &str, samples: &str) -> String {
+    format!(
+        "  - name: d\n    kind: {kind}\n    incoming: ./incoming/d\n    landing: {{ scan_interval: 200ms, settle: 300ms, \
+         patience: 1s }}\n    samples: {samples}\n"
+    )
+}
+
+fn environment(kind: &str, samples: &str) -> Environment {
+    Environment::with_datasets(&dataset(kind, samples))
+}
+
+/// Samples without and with a label.
+fn counts(page: &Page) -> (f64, f64) {
+    let of = |labelled: &str| {
+        let label = format!("labelled=\"{labelled}\"");
+        let samples = page
+            .samples("forecastd_samples")
+            .filter(|(labels, _)| labels.contains(&label));
+        samples.map(|(_, value)| value).sum()
+    };
+    (of("no"), of("yes"))
+}
+
+fn class(page: &Page, class: &str) -> Option<f64> {
+    page.get("forecastd_class_samples", &[("dataset", "d"), ("class", class)])
+}
+
+/// Scrapes once so many samples are there.
+fn with_samples(daemon: &Daemon, expected: (f64, f64)) -> Page {
+    daemon.scrape_until(&format!("{expected:?} samples"), |page| counts(page) == expected)
+}
+
+#[test]
+fn tiles_come_without_labels_get_them_later_and_are_there_after_a_restart() {
+    let environment = environment("tiles", TILES);
+    let daemon = environment.start();
+    let first = tiles(&[
+        ("a", vec![1; 4], None),
+        ("b", vec![2; 4], Some("water")),
+        ("c", vec![3; 4], None),
+    ]);
+    environment.drop_bytes("first.parquet", &first);
+    daemon.after_drops(1);
+    let page = with_samples(&daemon, (2.0, 1.0));
+    assert_eq!((page.rows(), class(&page, "water")), ((3, 3, 0, 0), Some(1.0)));
+
+    environment.drop_bytes("again.parquet", &first);
+    let late = tiles(&[("a", vec![1; 4], Some("land")), ("b", vec![2; 4], Some("land"))]);
+    environment.drop_bytes("late.parquet", &late);
+    daemon.after_drops(3);
+    let page = with_samples(&daemon, (1.0, 2.0));
+    assert_eq!(page.rows(), (8, 5, 3, 0));
+    assert_eq!((class(&page, "land"), class(&page, "water")), (Some(2.0), None));
+    let (status, html) = daemon.get("/");
+    assert!(
+        status == 200 && html.contains("Tiles and sequences") && html.contains("land 2"),
+        "{html}"
+    );
+    assert!(daemon.stop().success());
+    environment.fsck();
+
+    let daemon = environment.start();
+    let page = with_samples(&daemon, (1.0, 2.0));
+    assert_eq!((page.rows(), class(&page, "land")), ((8, 5, 3, 0), Some(2.0)));
+    assert!(environment.path("incoming/d/done").exists());
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_counted_and_told_and_the_others_are_taken() {
+    let mut corrupt = b"\x89PNG\r\n\x1a\n".to_vec();
+    corrupt.extend([0; 20]);
+    let samples = "{ id: name, image: image, label: label, shape: [1, 2, 2], labels: [water] }";
+    let environment = environment("tiles", samples);
+    let daemon = environment.start();
+    environment.drop_bytes(
+        "a.parquet",
+        &tiles(&[
+            ("corrupt", corrupt, None),
+            ("good", vec![1; 4], Some("water")),
+            ("short", vec![1; 3], None),
+            ("other", vec![1; 4], Some("sand")),
+            ("good", vec![2; 4], None),
+            ("", vec![2; 4], None),
+        ]),
+    );
+    daemon.after_drops(1);
+    let page = with_samples(&daemon, (0.0, 1.0));
+    assert_eq!(page.rows(), (6, 1, 0, 5));
+    for (reason, rows) in [
+        ("bad_input", 2.0),
+        ("bad_label", 1.0),
+        ("duplicate_id", 1.0),
+        ("no_id", 1.0),
+    ] {
+        let labels = [("dataset", "d"), ("reason", reason)];
+        assert_eq!(
+            page.get("forecastd_rows_rejected_total", &labels),
+            Some(rows),
+            "{reason}"
+        );
+    }
+    let log = daemon.log();
+    for told in ["row 0", "row 3", "none of `labels`", "image that cannot be decoded"] {
+        assert!(log.contains(told), "{told}\n{log}");
+    }
+    assert!(daemon.stop().success());
+    environment.fsck();
+}
+
+#[test]
+fn files_of_another_shape_or_schema_go_to_quarantine() {
+    let environment = environment("tiles", TILES);
+    let daemon = environment.start();
+    environment.drop_bytes("fixed.parquet", &fixed_tiles(&[("a", vec![1; 9], None)]));
+    environment.drop_bytes(
+        "none.parquet",
+        &tiles(&[("a", vec![1; 5], None), ("b", vec![1; 6], None)]),
+    );
+    environment.drop_bytes("columns.parquet", &sequences(&[("a", "ACGT", None)]));
+    environment.drop_bytes("text.parquet", b"no parquet");
+    daemon.after_drops(4);
+    let expected = [
+        ("columns.parquet", "schema"),
+        ("fixed.parquet", "schema"),
+        ("none.parquet", "schema"),
+        ("text.parquet", "not_parquet"),
+    ];
+    let expected = expected.map(|(name, reason)| (name.to_owned(), reason.to_owned()));
+    assert_eq!(environment.quarantined(), expected);
+    environment.drop_bytes("good.parquet", &fixed_tiles(&[("a", vec![1; 4], None)]));
+    daemon.after_drops(5);
+    with_samples(&daemon, (1.0, 0.0));
+    assert!(daemon.stop().success());
+    environment.fsck();
+}
+
+#[test]
+fn sequences_are_taken_and_letters_of_another_alphabet_are_not() {
+    let samples = "{ id: name, sequence: sequence, label: label, shape: [6], alphabet: ACGT }";
+    let environment = environment("sequences", samples);
+    let daemon = environment.start();
+    environment.drop_bytes(
+        "a.parquet",
+        &sequences(&[("a", "ACGT", Some("x")), ("b", "acgtac", None), ("c", "ACGTACG", None)]),
+    );
+    environment.drop_bytes("protein.parquet", &sequences(&[("p", "MKVL", None)]));
+    daemon.after_drops(2);
+    let page = with_samples(&daemon, (1.0, 1.0));
+    assert_eq!(page.rows(), (3, 2, 0, 1));
+    let expected = [("protein.parquet".to_owned(), "schema".to_owned())];
+    assert_eq!(environment.quarantined(), expected);
+    assert!(daemon.stop().success());
+    environment.fsck();
+}
+
+#[test]
+fn a_kill_in_the_middle_of_drops_of_tiles_loses_none_and_doubles_none() {
+    let environment = environment("tiles", TILES);
+    let (drops, rows) = (8_u8, 50_u8);
+    for moment in 0..6 {
+        let daemon = environment.start();
+        if moment == 0 {
+            for drop in 0..drops {
+                let ids: Vec<String> = (0..rows).map(|row| format!("{drop}-{row}")).collect();
+                let rows: Vec<_> = (0..rows)
+                    .zip(&ids)
+                    .map(|(row, id)| (id.as_str(), vec![drop, row, 0, 0], Some("x")))
+                    .collect();
+                environment.drop_bytes(&format!("{drop}.parquet"), &tiles(&rows));
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(150 * moment));
+        daemon.kill();
+        environment.fsck();
+    }
+    let daemon = environment.start();
+    daemon.after_drops(drops.into());
+    let all = f64::from(drops) * f64::from(rows);
+    let page = with_samples(&daemon, (0.0, all));
+    assert_eq!(page.rows(), (all as u64, all as u64, 0, 0));
+    assert!(daemon.stop().success());
+    environment.fsck();
+}
+
+#[test]
+fn the_tiles_of_rsscn7_land() {
+    let Some(path) = data("satellite/rsscn7_64.parquet") else {
+        return;
+    };
+    let environment = environment(
+        "tiles",
+        "{ id: name, image: image, label: label_name, split: split, shape: [3, 64, 64] }",
+    );
+    let daemon = environment.start();
+    environment.drop_bytes("rsscn7.parquet", &std::fs::read(&path).unwrap());
+    daemon.after_drops(1);
+    let page = with_samples(&daemon, (0.0, 2240.0));
+    assert_eq!(page.count("forecastd_class_samples"), 7);
+    assert!(page.samples("forecastd_class_samples").all(|(_, count)| count == 320.0));
+    let labels = [("dataset", "d"), ("split", "train"), ("labelled", "yes")];
+    assert_eq!(page.get("forecastd_samples", &labels), Some(1792.0));
+    assert_eq!(page.rows(), (2240, 2240, 0, 0));
+    assert!(daemon.stop().success());
+    environment.fsck();
+    exported(&environment.path("state"), &path);
+}
+
+/// What a run would get is what stands in the file.
+fn exported(state: &Path, file: &Path) {
+    let store = forecastd::state::Store::open(state).unwrap();
+    let text = format!(
+        "state_dir: s\ndatasets:\n{}",
+        dataset(
+            "tiles",
+            "{ id: name, image: image, label: label_name, shape: [3, 64, 64] }"
+        )
+    );
+    let config = forecastd_config::Config::parse(&text, Path::new("/")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let set = store
+        .export_samples(&"d".into(), &config.samples[0].form, folder.path())
+        .unwrap();
+    assert_eq!((set.count, set.labels.len()), (2240, 7));
+    let inputs = std::fs::read(folder.path().join("inputs.bin")).unwrap();
+    assert_eq!(inputs.len(), 2240 * 12_288);
+    let reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap());
+    let batch = reader.unwrap().build().unwrap().next().unwrap().unwrap();
+    let images = batch.column_by_name("image").unwrap();
+    let images = arrow::array::AsArray::as_fixed_size_binary(images);
+    let (first, pixels) = (&inputs[..4096], images.value(0));
+    assert!(
+        (0..4096).all(|place| first[place] == pixels[3 * place]),
+        "the red band of the first tile"
+    );
+}
+
+#[test]
+fn a_reload_brings_a_dataset_of_tiles_and_takes_it_away() {
+    let environment = Environment::with_series("{ time: time }");
+    let daemon = environment.start();
+    environment.configure(&dataset("tiles", TILES));
+    daemon.signal(rustix::process::Signal::HUP);
+    wait_for("the reload", || {
+        daemon.log().contains("configuration reloaded").then_some(())
+    });
+    environment.drop_bytes("a.parquet", &tiles(&[("a", vec![1; 4], None)]));
+    daemon.after_drops(1);
+    let page = with_samples(&daemon, (1.0, 0.0));
+    assert_eq!(page.count("forecastd_samples"), 6);
+    let series = Environment::dataset("e", "{ time: time }", "forecast: { horizon: 3 }");
+    environment.configure(&series);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.scrape_until("no tiles", |page| page.count("forecastd_samples") == 0);
+}
