@@ -29,7 +29,7 @@ PLAIN = ["--search-epochs", "0", "--trials", "0"]  # all of the time is the last
 RUNS = {
     "splice": ("genomics/uci_splice_statlog.parquet", SEQUENCES, 10),
     "landsat": ("satellite/landsat_statlog_3x3x4.parquet", [*TILES, "--shape", "4,3,3"], 8),
-    "human_tf_0": ("genomics/gue_tf_human_0.parquet", [*SEQUENCES, "--augment", "reverse-complement", "--backbone", "wide_resnet", "--trials", "2"], 15),
+    "human_tf_0": ("genomics/gue_tf_human_0.parquet", [*SEQUENCES, "--augment", "reverse-complement"], 15),
     "rsscn7": ("satellite/rsscn7_64.parquet", [*TILES, "--shape", "3,64,64"], 15),
     "rsscn7-plain": ("satellite/rsscn7_64.parquet",
                      [*TILES, "--shape", "3,64,64", "--backbone", "wide_resnet", *PLAIN], 15),

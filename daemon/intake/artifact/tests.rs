@@ -299,8 +299,8 @@ impl Bench {
 #[test]
 fn an_artifact_that_is_renamed_in_lands_at_once_and_one_that_is_copied_when_it_holds_still() {
     let mut bench = Bench::new();
-    Artifact::scoring(0.5).write(&bench.path("moved"));
     Artifact::scoring(0.6).write(&bench.path("copied"));
+    Artifact::scoring(0.5).write(&bench.path("moved"));
     assert_eq!(
         bench.after(Duration::ZERO, &["moved"]),
         (vec![], 2, 0),
