@@ -79,7 +79,9 @@ fn dasha<'a>(file: &'a str, out: &'a str, executable: &'a str) -> Vec<&'a str> {
         "--search-epochs",
         "1",
         "--trials",
-        "2",
+        "3",
+        "--variations",
+        "silu",
         "--max-epochs",
         "2",
         "--retrain-epochs",
@@ -134,6 +136,15 @@ fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
         );
     }
     assert!(!out.join(".run").exists());
+    let tried = &card["trials"][2]["candidate"];
+    assert_eq!(
+        tried["extras"]["activation"], "silu",
+        "after the searched and the plain kernels"
+    );
+    let page = fs::read_to_string(out.join("README.md")).unwrap();
+    let row = |line: &&str| line.starts_with("| `resnet_32` | silu |");
+    assert_eq!(page.lines().filter(row).count(), 1, "{page}");
+    assert!(page.lines().any(|line| line.ends_with("| chosen |")), "{page}");
 
     let again = forecastd(&arguments);
     assert!(stderr(&again).contains("holds an artifact"), "{}", stderr(&again));
