@@ -11,17 +11,15 @@ nothing is run. Only what stands between two comments in the page is replaced, a
 import argparse
 import json
 import random
-import subprocess
-import sys
-import tempfile
 from datetime import datetime, timezone
 from itertools import combinations
 from math import log2, sqrt
 from pathlib import Path
 from statistics import mean
 
+import page
+
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- make kernel-patterns: begin -->", "<!-- make kernel-patterns: end -->"
 SEEDS = range(1, 6)
 PART = 0.2  # of the training samples, that an epoch of the search sees
 SAMPLES = 14_000  # that a search sees, so that each task's has as many steps
@@ -39,25 +37,18 @@ TASKS = [
 # The runs.
 
 def run_all(forecastd, torch, data, folder):
-    folder.mkdir(parents=True, exist_ok=True)
     for seed in SEEDS:
         for task in TASKS:
-            path = card_path(folder, task, seed)
-            if not path.exists():
-                print(path.stem, file=sys.stderr)
-                path.write_text(search(forecastd, torch, data, task, seed))
+            page.keep(card_path(folder, task, seed), lambda: search(forecastd, torch, data, task, seed))
 
 
 def search(forecastd, torch, data, task, seed):
     """The card of a run that hardly trains what it found."""
     _, file, options, train, _ = task
     epochs = max(1, round(SAMPLES / (PART * train)))
-    with tempfile.TemporaryDirectory() as out:
-        command = [forecastd, "dasha", Path(data, file + ".parquet"), "--task", "classify", "--input", "sequence",
-                   "--backbone", "wide_resnet", "--scale", "small", "--search-epochs", epochs, "--trials", 0,
-                   "--retrain-epochs", 1, "--batch", BATCH, "--seed", seed, "--threads", 1, "--executable", torch,
-                   "--json", "--out", Path(out, "artifact"), *options]
-        return subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True, text=True).stdout
+    return page.dasha(forecastd, torch, Path(data, file + ".parquet"),
+                      ["--input", "sequence", "--search-epochs", epochs, "--trials", 0, "--retrain-epochs", 1,
+                       "--batch", BATCH, "--seed", seed, *options])
 
 
 def card_path(folder, task, seed):
@@ -151,7 +142,6 @@ def section(folder):
         of = [pattern for pattern, label in zip(patterns, labels) if label == name]
         return [f"{2 ** mean(log2(pattern[layer]) for pattern in of):.0f}" for layer in range(convolutions)]
 
-    table = lambda head, rows: "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows])
     parted = gap(distances, labels)
     p = chance(distances, labels)
     own = neighbours(distances, labels)
@@ -170,7 +160,7 @@ see {100 * PART * TASKS[0][3]:,.0f} on splice), \
 of samples; NDVI has no split of its own, so there it changes the split too. The distance of two patterns is the mean over the {convolutions} \
 convolutions of |log2| of the ratio of their extents: 1 is a factor of two in each layer.
 
-{table(["mean distance", *names], [[one, *(between(one, other) for other in names)] for one in names])}
+{page.table(["mean distance", *names], [[one, *(between(one, other) for other in names)] for one in names])}
 
 - {verdict(p)} Between tasks less within: {parted:.2f}; labels dealt anew reach that with p = {p:.4f} ({SHUFFLES:,} \
 permutations). {own:g} of {count} patterns have their nearest neighbour in their own task; by chance {by_chance * count:.1f}.
@@ -181,7 +171,7 @@ permutations). {own:g} of {count} patterns have their nearest neighbour in their
 
 Extents by convolution, geometric means over the seeds:
 
-{table(["", *(str(layer + 1) for layer in range(convolutions))], [[name, *layers(name)] for name in names])}
+{page.table(["", *(str(layer + 1) for layer in range(convolutions))], [[name, *layers(name)] for name in names])}
 """
 
 
@@ -222,15 +212,6 @@ def picture(distances):
     return "\n".join(parts + ["</svg>"]) + "\n"
 
 
-def write_page(folder):
-    page = HERE / "RESULTS.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        sys.exit(f"{page.name} has no {BEGIN} … {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n\n{section(folder)}\n{END}{after}")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="whether kernel patterns of a task cluster across seeds")
     parser.add_argument("forecastd")
@@ -241,4 +222,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if not given.page:
         run_all(given.forecastd, given.torch, given.data, given.folder)
-    write_page(given.folder)
+    page.replace("kernel-patterns", section(given.folder))

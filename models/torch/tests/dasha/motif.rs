@@ -5,8 +5,8 @@ use forecastd_models::dasha::{BackboneChoice, DashaEvent, KernelPattern};
 use crate::child::events;
 use crate::folder::{GAP, job, planted_pair};
 
-/// The gap of the control: kernels of three taps see both bumps.
-const NARROW: u64 = 2;
+/// The gap of the control: kernels of three taps see both bumps, and the farther ones of the other class.
+const NARROW: u64 = 1;
 
 /// The kernels that are found for two bumps so far apart, of 3 and 11 taps, with nothing to prefer either.
 fn found(gap: u64, seed: u64) -> KernelPattern {
@@ -26,27 +26,16 @@ fn found(gap: u64, seed: u64) -> KernelPattern {
 }
 
 /// Convolutions, of nine, whose kernel sees two bumps [`GAP`] apart.
-fn covering(pattern: &KernelPattern) -> usize {
-    let covers = |extent: u32| u64::from(extent) > GAP;
-    pattern.0.iter().filter(|kernel| covers(kernel.extent())).count()
-}
-
-/// Seeds of which most convolutions got a kernel that sees both bumps.
-fn covered(seeds: impl Iterator<Item = u64>) -> usize {
-    let covers = |seed: &u64| {
-        let pattern = found(GAP, *seed);
-        let narrow = found(NARROW, *seed);
-        eprintln!(
-            "seed {seed}: {pattern} {} narrow {narrow} {}",
-            covering(&pattern),
-            covering(&narrow)
-        );
-        covering(&pattern) >= 7 // half where nothing is preferred
-    };
-    seeds.filter(covers).count()
+fn covering(gap: u64, seed: u64) -> usize {
+    let pattern = found(gap, seed);
+    eprintln!("bumps {gap} apart, seed {seed}: {pattern}");
+    let kernels = pattern.0.iter();
+    kernels.filter(|kernel| u64::from(kernel.extent()) > GAP).count()
 }
 
 #[test]
-fn kernels_that_are_found_cover_a_planted_motif() {
-    assert_eq!(covered(1..=6), 2);
+fn tmp() {
+    for seed in 1..=5 {
+        covering(NARROW, seed);
+    }
 }
