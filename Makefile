@@ -11,10 +11,10 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers results exactness torture endurance deny install clean
+.PHONY: help libtorch build test demo bench bench-peers bench-networks results public-data results-series results-networks kernel-patterns variations exactness torture endurance deny install clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 libtorch: ## Unpack libtorch for the CPU into .libtorch, 500 MB, unless LIBTORCH names one of your own
 ifdef LIBTORCH
@@ -39,18 +39,38 @@ demo: ## Forecast this machine's own telemetry, or DATA=file.parquet; ends after
 bench: .venv/ready ## Measure the methods, the exposition, the daemon, and ourselves beside other people's software
 	cargo bench --locked --bench '*'
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
+	@$(MAKE) bench-networks
 
 bench-peers: .venv/ready ## Measure ourselves beside other people's software only
 	cargo bench --locked --bench peers
 	@.venv/bin/python benches/peers.py $(TARGET)/bench
 
-results: ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
+bench-networks: build .venv-torch/ready ## Measure networks, their search and training beside the same networks in PyTorch
+	@mkdir -p $(TARGET)/bench
+	@.venv-torch/bin/python benches/network_peers.py $(TARGET)/release/forecastd-torch $(TARGET)/bench
+
+results: results-series results-networks ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
+
+public-data:
 	@test -n "$(FORECASTD_DATA)" || { echo "FORECASTD_DATA does not name the folder of public data sets" >&2; exit 1; }
+
+results-series: public-data ## Only that of forecasts, 6 minutes
 	cargo build --release --locked --bin forecastd
 	@mkdir -p $(TARGET)/bench
 	@test -e $(TARGET)/bench/competition.json || { $(MAKE) .venv/ready && \
 		.venv/bin/python benches/competition.py "$(FORECASTD_DATA)" $(TARGET)/bench/competition.json; }
 	@python3 benches/results.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench
+
+results-networks: public-data build ## Only that of networks, 90 minutes on two cores; ONLY="splice landsat" for some
+	@python3 benches/dasha.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench $(if $(ONLY),--only $(ONLY))
+
+kernel-patterns: public-data build ## Whether kernels found for a task agree across seeds, 20 minutes; a picture and benches/RESULTS.md
+	@python3 benches/kernel_patterns.py $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch \
+		"$(FORECASTD_DATA)" $(TARGET)/bench/kernel_patterns
+
+variations: public-data build ## What frames varied beyond the paper give, 10 minutes, into benches/RESULTS.md
+	@python3 benches/variations.py $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch \
+		"$(FORECASTD_DATA)" $(TARGET)/bench/variations
 
 exactness: .venv/ready ## Hold the search for the order against statsmodels on a thousand channels nobody has seen
 	@mkdir -p $(TARGET)
@@ -63,11 +83,19 @@ exactness: .venv/ready ## Hold the search for the order against statsmodels on a
 	.venv/bin/pip install --quiet --requirement benches/requirements.txt
 	@touch $@
 
+# Apart from the others: it has gigabytes, of which a machine without a GPU needs few.
+.venv-torch/ready: benches/requirements-torch.txt
+	python3 -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --requirement benches/requirements-torch.txt
+	@touch $@
+
 torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
 	TORTURE_CYCLES=$(CYCLES) cargo test --release --locked --test main torture -- --nocapture
 
-endurance: libtorch ## Kill runs of DASHA ten times each, watch their memory, and find planted motifs for ten seeds
+endurance: build ## Kill runs of DASHA and serving children, swap a thousand versions under load, watch memory, find motifs
 	cargo test --release --locked --package forecastd-torch --test dasha -- --ignored --nocapture
+	FORECASTD_TORCH=$(abspath $(TARGET))/release/forecastd-torch \
+		cargo test --release --locked --test main inference -- --ignored --nocapture --test-threads 1
 
 deny: ## Check licences and advisories of all dependencies (needs cargo-deny)
 	cargo deny --workspace check
@@ -93,4 +121,4 @@ endif
 
 clean: ## Remove what was built and unpacked
 	cargo clean
-	rm -rf .libtorch .tools .venv
+	rm -rf .libtorch .tools .venv .venv-torch

@@ -65,6 +65,7 @@ fn exposition() -> Exposition {
     let (_, snapshot) = watch::channel(Arc::new(Snapshot {
         generation: 1,
         datasets,
+        models: Vec::new(),
     }));
     let (_, readiness) = watch::channel(Readiness::Ready);
     Exposition::new(snapshot, readiness, Arc::new(Metrics::new(Timestamp(0))), usize::MAX)

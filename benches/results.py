@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How good our forecasts are: runs `forecastd backtest` on the public data sets and writes it into RESULTS.md.
 
-    make results
+    make results-series
 
 FORECASTD and DATA are the executable and the folder of the data sets; FOLDER, `target/bench`, keeps what every run
 printed, and may hold `competition.json`, StatsForecast's scores. With --page nothing is run: the page is written again

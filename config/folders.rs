@@ -5,15 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use crate::DatasetName;
 use crate::error::Complaint;
 use crate::field::Field;
+use crate::{DatasetName, ModelName};
 
-/// What the datasets have taken so far.
+/// What datasets and models have taken so far.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     names: HashMap<DatasetName, String>,
+    models: HashMap<ModelName, String>,
     /// Every folder with the path of its key.
     folders: HashMap<PathBuf, String>,
     /// The incoming ones again, a folder before what lies in it.
@@ -23,11 +25,12 @@ pub(crate) struct Claims {
 impl Claims {
     /// Takes a dataset's name, if no other has it.
     pub(crate) fn name(&mut self, field: &Field, name: DatasetName) -> Option<DatasetName> {
-        if let Some(owner) = self.names.get(&name) {
-            return field.refuse(Complaint::new(format!("`{name}` is already `{owner}`")).hint("names are unique"));
-        }
-        self.names.insert(DatasetName::clone(&name), field.path().to_owned());
-        Some(name)
+        unique(&mut self.names, field, name)
+    }
+
+    /// Takes a model's name, if no other model has it.
+    pub(crate) fn model(&mut self, field: &Field, name: ModelName) -> Option<ModelName> {
+        unique(&mut self.models, field, name)
     }
 
     /// Takes a folder, if it has no other purpose: a forecast file or a refused drop in a folder where drops land
@@ -57,7 +60,7 @@ impl Claims {
                 return Some(folder);
             }
         };
-        field.refuse(Complaint::new(complaint).hint("a drop belongs to one dataset"))
+        field.refuse(Complaint::new(complaint).hint("a drop belongs to one dataset or model"))
     }
 
     /// Complains of a state directory in a folder that drops land in, or around one.
@@ -85,6 +88,14 @@ impl Claims {
         let mut above = place.ancestors().skip(1);
         above.find_map(|folder| self.incoming.get(folder).map(String::as_str))
     }
+}
+
+fn unique(names: &mut HashMap<Arc<str>, String>, field: &Field, name: Arc<str>) -> Option<Arc<str>> {
+    if let Some(owner) = names.get(&name) {
+        return field.refuse(Complaint::new(format!("`{name}` is already `{owner}`")).hint("names are unique"));
+    }
+    names.insert(Arc::clone(&name), field.path().to_owned());
+    Some(name)
 }
 
 /// The path without `..`.

@@ -10,6 +10,7 @@ mod dataset;
 mod error;
 mod field;
 mod folders;
+mod model;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use dataset::{AfterIngest, Columns, Dataset, DatasetName, History, Landing, Layout, Limits, OffGrid};
 pub use error::{ConfigError, ConfigErrors};
+pub use model::{Model, ModelName, PromoteTo, Promotion, Retention};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub torch: Torch,
     /// In the order of the file, names unique, no two folders shared.
     pub datasets: Vec<Dataset>,
+    /// In the order of the file, names unique among them, no two folders shared.
+    pub models: Vec<Model>,
 }
 
 /// The HTTP endpoint.

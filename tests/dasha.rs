@@ -8,88 +8,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
-use parquet::arrow::ArrowWriter;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Float32Array, Int32Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{forecastd, skip, wait_for};
-
-fn executable() -> Option<String> {
-    std::env::var("FORECASTD_TORCH")
-        .ok()
-        .or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
-}
-
-/// Sequences of which half have a motif somewhere; the same for the same seed.
-fn sequences(folder: &Path, name: &str, count: u64) -> PathBuf {
-    let mut state = 7_u64;
-    let mut random = |bound: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % bound
-    };
-    let (mut texts, mut labels, mut splits, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for row in 0..count {
-        let mut text: Vec<u8> = (0..40).map(|_| b"ACGT"[random(4) as usize]).collect();
-        let label = random(2) as i32;
-        if label == 1 {
-            let start = random(32) as usize;
-            text[start..start + 8].copy_from_slice(b"TTGACATA");
-        }
-        texts.push(String::from_utf8(text).unwrap());
-        labels.push(label);
-        splits.push(["train", "train", "train", "dev", "test"][(row % 5) as usize]);
-        ids.push(format!("s{row}"));
-    }
-    let path = folder.join(name);
-    write(
-        &path,
-        vec![
-            ("sequence", Arc::new(StringArray::from(texts))),
-            ("label", Arc::new(Int32Array::from(labels))),
-            ("split", Arc::new(StringArray::from(splits))),
-            ("name", Arc::new(StringArray::from(ids))),
-        ],
-    );
-    path
-}
-
-fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-}
-
-/// The command, with budgets for a test.
-fn dasha<'a>(file: &'a str, out: &'a str, executable: &'a str) -> Vec<&'a str> {
-    let mut arguments = vec!["dasha", file, "--task", "classify", "--input", "sequence", "--out", out];
-    arguments.extend([
-        "--executable",
-        executable,
-        "--backbone",
-        "wide_resnet",
-        "--scale",
-        "small",
-    ]);
-    arguments.extend([
-        "--search-epochs",
-        "1",
-        "--trials",
-        "3",
-        "--variations",
-        "silu",
-        "--max-epochs",
-        "2",
-        "--retrain-epochs",
-        "3",
-    ]);
-    arguments.extend(["--threads", "1", "--batch", "32"]);
-    arguments
-}
+use crate::support::network::{dasha, executable, sequences, write};
+use crate::support::{forecastd, wait_for};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -103,7 +31,7 @@ fn text(path: &Path) -> &str {
 fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
     let Some(executable) = executable() else { return };
     let dir = TempDir::new().unwrap();
-    let file = sequences(dir.path(), "motif.parquet", 300);
+    let file = sequences(dir.path(), "motif.parquet", 40, 300);
     let out = dir.path().join("motif");
     let arguments = dasha(text(&file), text(&out), &executable);
     let output = forecastd(&[&arguments[..], &["--json"]].concat());
@@ -197,7 +125,7 @@ fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
 fn a_killed_run_goes_on_with_the_same_command_and_with_no_other() {
     let Some(executable) = executable() else { return };
     let dir = TempDir::new().unwrap();
-    let file = sequences(dir.path(), "motif.parquet", 300);
+    let file = sequences(dir.path(), "motif.parquet", 40, 300);
     let out = dir.path().join("motif");
     let arguments = dasha(text(&file), text(&out), &executable);
     let mut child = Command::new(env!("CARGO_BIN_EXE_forecastd"))
@@ -267,4 +195,138 @@ fn what_cannot_be_trained_is_told_before_anything_is() {
     );
     let output = forecastd(&["inspect", text(dir.path())]);
     assert!(stderr(&output).contains("weights.safetensors"), "{}", stderr(&output));
+}
+
+/// Tiles of 16×16 pixels and two bands, the pixels of a band together, on which a brighter square lies; its mask in
+/// greys, its edge as a number, and whether it lies on the left and at the top.
+fn squares(folder: &Path, count: u64) -> PathBuf {
+    const EDGE: usize = 16;
+    let (mut tiles, mut masks, mut edges, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for row in 0..count as usize {
+        let (top, left, edge) = (row * 5 % 9, row * 7 % 8, 4 + row % 4);
+        let mut tile = vec![20_u8; 2 * EDGE * EDGE];
+        let mut mask = vec![90_u8; EDGE * EDGE];
+        for y in top..top + edge {
+            for x in left..left + edge {
+                tile[y * EDGE + x] = 200;
+                mask[y * EDGE + x] = 110;
+            }
+        }
+        tiles.push(tile);
+        masks.push(mask);
+        edges.push(edge as f32);
+        let places_of = [("left", left < 4), ("top", top < 4)];
+        let there = places_of.iter().filter(|(_, is_there)| *is_there);
+        places.push(Some(there.map(|(name, _)| Some(*name)).collect::<Vec<_>>()));
+    }
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    lists.extend(places);
+    let path = folder.join("squares.parquet");
+    write(
+        &path,
+        vec![
+            ("image", Arc::new(BinaryArray::from_iter_values(tiles))),
+            ("mask", Arc::new(BinaryArray::from_iter_values(masks))),
+            ("edge", Arc::new(Float32Array::from(edges))),
+            ("places", Arc::new(lists.finish())),
+        ],
+    );
+    path
+}
+
+/// The command for tiles, with budgets for a test.
+fn dasha_tiles<'a>(file: &'a str, out: &'a str, executable: &'a str, asked: [&'a str; 4]) -> Vec<&'a str> {
+    let [task, label, backbone, scale] = asked;
+    let mut arguments = vec!["dasha", file, "--task", task, "--label", label, "--backbone", backbone];
+    arguments.extend(["--scale", scale, "--out", out, "--executable", executable]);
+    arguments.extend(["--input", "image", "--shape", "2,16,16", "--layout", "chw"]);
+    arguments.extend(["--search-epochs", "1", "--trials", "0", "--retrain-epochs", "4"]);
+    arguments.extend(["--threads", "1", "--batch", "8"]);
+    arguments
+}
+
+#[test]
+fn later_samples_are_read_as_those_of_the_training_were() {
+    let Some(executable) = executable() else { return };
+    let dir = TempDir::new().unwrap();
+    let file = squares(dir.path(), 60);
+    let out = dir.path().join("squares");
+    let arguments = dasha_tiles(
+        text(&file),
+        text(&out),
+        &executable,
+        ["segment", "mask", "unet", "small"],
+    );
+    let output = forecastd(&[&arguments[..], &["--mask-threshold", "100"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let masks = dir.path().join("masks.parquet");
+    let predicted = |more: &[&str]| {
+        let predict = ["predict", text(&out), text(&file), "--out", text(&masks)];
+        let child = [
+            "--executable",
+            &executable,
+            "--threads",
+            "1",
+            "--label",
+            "mask",
+            "--json",
+        ];
+        let output = forecastd(&[&predict[..], &child, more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
+        scores["scores"]["mean_iou"].as_f64().unwrap()
+    };
+    let plainly = predicted(&[]);
+    assert_eq!(plainly, predicted(&["--layout", "chw", "--mask-threshold", "100"]));
+    assert_ne!(plainly, predicted(&["--layout", "hwc"]), "what is asked for goes first");
+}
+
+#[test]
+fn numbers_and_several_labels_are_learnt_and_predicted_too() {
+    let Some(executable) = executable() else { return };
+    let dir = TempDir::new().unwrap();
+    let file = squares(dir.path(), 60);
+    for (task, label, metric, columns) in [
+        ("regress", "edge", "negative_rmse", &["row", "edge"][..]),
+        (
+            "multilabel",
+            "places",
+            "map",
+            &["row", "labels", "score_left", "score_top"],
+        ),
+    ] {
+        let out = dir.path().join(task);
+        let arguments = dasha_tiles(
+            text(&file),
+            text(&out),
+            &executable,
+            [task, label, "wide_resnet", "small"],
+        );
+        let output = forecastd(&[&arguments[..], &["--json"]].concat());
+        assert!(output.status.success(), "{task}: {}", stderr(&output));
+        let card: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(card["test"]["scores"][metric].is_f64(), "{task}: {}", card["test"]);
+
+        let predictions = dir.path().join("predictions.parquet");
+        let predict = [
+            "predict",
+            text(&out),
+            text(&file),
+            "--out",
+            text(&predictions),
+            "--label",
+            label,
+        ];
+        let output = forecastd(&[&predict[..], &["--executable", &executable, "--threads", "1"]].concat());
+        assert!(output.status.success(), "{task}: {}", stderr(&output));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&predictions).unwrap()).unwrap();
+        let names: Vec<_> = reader
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        assert_eq!(names, columns);
+    }
 }

@@ -1,14 +1,7 @@
 //! The libtorch child, beside a daemon that links none of it.
 
-use std::process::Command;
-
-use crate::support::{Environment, Page, skip, wait_for, wide};
-
-fn executable() -> Option<String> {
-    std::env::var("FORECASTD_TORCH")
-        .ok()
-        .or_else(|| skip("FORECASTD_TORCH does not name forecastd-torch"))
-}
+use crate::support::network::executable;
+use crate::support::{Environment, Page, child_of, wait_for, wide};
 
 fn with_torch(executable: &str) -> Environment {
     let environment = Environment::with_series("{ time: time }");
@@ -30,13 +23,13 @@ fn the_child_is_kept_up_and_a_killed_one_is_started_again() {
         page.samples("forecastd_torch_info")
             .any(|(labels, _)| labels.contains("2.11.0"))
     );
-    let child = wait_for("the child's pid", || child_of(daemon.pid()));
+    let child = wait_for("the child's pid", || child_of(daemon.pid(), "forecastd-torch"));
     let pid = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     daemon.scrape_until("a restart", |page| {
         page.sum("forecastd_torch_restarts_total") == 1.0 && page.sum("forecastd_torch_up") == 1.0
     });
-    let child = wait_for("the new child", || child_of(daemon.pid()));
+    let child = wait_for("the new child", || child_of(daemon.pid(), "forecastd-torch"));
     assert!(daemon.stop().success());
     wait_for("the child to go with the daemon", || (!alive(child)).then_some(()));
 }
@@ -47,7 +40,7 @@ fn a_child_goes_when_its_daemon_is_killed() {
     let environment = with_torch(&executable);
     let daemon = environment.start();
     daemon.scrape_until("the child", |page| page.sum("forecastd_torch_up") == 1.0);
-    let child = wait_for("the child's pid", || child_of(daemon.pid()));
+    let child = wait_for("the child's pid", || child_of(daemon.pid(), "forecastd-torch"));
     daemon.kill();
     wait_for("the child to go with the daemon", || (!alive(child)).then_some(()));
 }
@@ -137,16 +130,6 @@ fn the_command_tells_device_and_version() {
         said.contains("2.11.0") && (said.contains("cpu") || said.contains("cuda")),
         "{said}"
     );
-}
-
-fn child_of(parent: u32) -> Option<i32> {
-    let output = Command::new("ps")
-        .args(["-o", "pid=,comm=", "--ppid", &parent.to_string()])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|line| line.contains("forecastd-torch"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 fn alive(pid: i32) -> bool {

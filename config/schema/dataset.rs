@@ -59,7 +59,7 @@ pub(super) fn dataset(field: &Field, base: &Path, state_dir: Option<&Path>, clai
 }
 
 /// The name is a label value, a key and a folder, so it takes what all three take.
-fn name(field: &Field) -> Option<DatasetName> {
+pub(super) fn name(field: &Field) -> Option<DatasetName> {
     const LONGEST: usize = 64;
     let text = field.text()?;
     if text.len() > LONGEST {
@@ -112,7 +112,7 @@ fn default_outgoing(state_dir: Option<&Path>, name: Option<&str>) -> Option<Path
 }
 
 /// A folder that has a default, unless the key that the default hangs on is wrong itself.
-fn folder(
+pub(super) fn folder(
     keys: &mut Section,
     key: &'static str,
     base: &Path,
@@ -153,7 +153,7 @@ enum Then {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn landing(field: &Field) -> Option<Landing> {
+pub(super) fn landing(field: &Field) -> Option<Landing> {
     field.section(|keys| {
         let scan_interval = keys.or("scan_interval", Duration::from_secs(5), |field| {
             field.duration(Duration::from_millis(10)..=DAY)

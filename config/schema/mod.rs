@@ -4,6 +4,7 @@
 
 mod dataset;
 mod forecast;
+mod model;
 mod series;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +16,7 @@ use crate::error::{Complaint, ConfigErrors};
 use crate::field::{Errors, Field, Section};
 use crate::folders::Claims;
 use crate::yaml::Node;
-use crate::{Config, Dataset, Http, Torch, TorchFit, TorchStart};
+use crate::{Config, Dataset, Http, Model, Torch, TorchFit, TorchStart};
 
 /// Far enough for every wish, and near enough that adding it to a clock never overflows.
 const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
@@ -49,6 +50,7 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
         let cpu_threads = keys.optional("cpu_threads", cpu_threads);
         let torch = torch(&keys.field("torch"), base);
         let datasets = datasets(keys, base, state_dir.as_deref(), &mut claims);
+        let models = models(keys, base, &mut claims);
         let state_dir = state_dir?;
         claims.check_state(&keys.field("state_dir"), &state_dir)?;
         Some(Config {
@@ -57,6 +59,7 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
             cpu_threads: cpu_threads?.flatten(),
             torch: torch?,
             datasets: datasets?,
+            models: models?,
         })
     })
 }
@@ -115,5 +118,12 @@ fn torch(field: &Field, base: &Path) -> Option<Torch> {
 fn datasets(keys: &mut Section, base: &Path, state_dir: Option<&Path>, claims: &mut Claims) -> Option<Vec<Dataset>> {
     keys.required("datasets", "at least one: a folder to watch", |field| {
         field.some(|field, _| dataset::dataset(field, base, state_dir, claims))
+    })
+}
+
+/// Left out, there are none.
+fn models(keys: &mut Section, base: &Path, claims: &mut Claims) -> Option<Vec<Model>> {
+    keys.or("models", Vec::new(), |field| {
+        field.list(|field, _| model::model(field, base, claims))
     })
 }

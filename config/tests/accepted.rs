@@ -6,7 +6,9 @@ use std::time::Duration;
 use forecastd_models::{Frequency, GapPolicy};
 
 use super::{dataset, datasets, good, top};
-use crate::{AfterIngest, Config, Dataset, Layout, OffGrid, TorchFit, TorchStart};
+use crate::{
+    AfterIngest, Config, Dataset, Layout, Model, OffGrid, PromoteTo, Promotion, Retention, TorchFit, TorchStart,
+};
 
 /// The only dataset of a good file, with this line.
 fn with(line: &str) -> Dataset {
@@ -162,4 +164,51 @@ fn a_reload_names_the_keys_that_need_a_restart() {
     );
     let new = good(&datasets("incoming: /a").replace("state_dir", "http: { listen: \"[::]:1\" }\nstate_dir"));
     assert_eq!(old.restart_needed(&new), ["state_dir", "http.listen", "cpu_threads"]);
+}
+
+/// The only model of a good file, with these keys.
+fn model(keys: &str) -> Model {
+    let line = format!("models: [{{ name: scenes, incoming: models, {keys} }}]");
+    good(&top(&line)).models.remove(0)
+}
+
+#[test]
+fn a_model_is_set_as_written_and_its_folders_lie_in_the_one_that_artifacts_land_in() {
+    assert_eq!(good(&dataset("after: move")).models, [], "nobody needs one");
+    assert_eq!(good(&top("models:")).models, []);
+    let plain = model("");
+    assert_eq!(plain.incoming, Path::new("/etc/forecastd/models"));
+    assert_eq!(
+        (plain.done, plain.quarantine),
+        (
+            Path::new("/etc/forecastd/models/done").into(),
+            Path::new("/etc/forecastd/models/quarantine").into()
+        )
+    );
+    assert_eq!(plain.landing, with("after: move").landing, "as drops land");
+    let promotion = Promotion {
+        to: PromoteTo::Active,
+        margin: 0.0,
+    };
+    assert_eq!(plain.promotion, promotion);
+    assert_eq!((plain.retention.versions, plain.retention.age), (10, None));
+
+    let other = model("promotion: { to: shadow, margin: 1 }, retention: { versions: 0, age: 90d }, done: /d");
+    let promotion = Promotion {
+        to: PromoteTo::Shadow,
+        margin: 1.0,
+    };
+    let retention = Retention {
+        versions: 0,
+        age: Some(Duration::from_secs(90 * 86_400)),
+    };
+    assert_eq!((other.promotion, other.retention), (promotion, retention));
+    assert_eq!(other.done, Path::new("/d"));
+    assert_eq!(model("promotion: { to: candidate }").promotion.to, PromoteTo::Candidate);
+}
+
+#[test]
+fn a_model_may_be_called_as_a_dataset_is() {
+    let config = good(&top("models: [{ name: a, incoming: m }]"));
+    assert_eq!(config.models[0].name, config.datasets[0].name);
 }

@@ -48,7 +48,18 @@ fn every_default_in_the_commented_example_is_the_default_in_code() {
 fn the_commented_example_shows_every_key() {
     let shown = shown_keys(&uncommented(EXAMPLE));
     for section in [
-        "", "http", "torch", "datasets", "landing", "series", "history", "forecast", "limits",
+        "",
+        "http",
+        "torch",
+        "datasets",
+        "landing",
+        "series",
+        "history",
+        "forecast",
+        "limits",
+        "models",
+        "promotion",
+        "retention",
     ] {
         for key in known_keys(section) {
             assert!(
@@ -84,6 +95,8 @@ fn known_keys(section: &str) -> Vec<String> {
         "" => refused(&top("zzz: 1")),
         "http" | "torch" => refused(&top(&format!("{section}: {{ zzz: 1 }}"))),
         "datasets" => refused(&dataset("zzz: 1")),
+        "models" => refused(&top("models: [{ zzz: 1 }]")),
+        "promotion" | "retention" => refused(&top(&format!("models: [{{ {section}: {{ zzz: 1 }} }}]"))),
         _ => refused(&dataset(&format!("{section}: {{ zzz: 1 }}"))),
     };
     let line = errors

@@ -114,7 +114,7 @@ fn values_at_the_top_are_told_what_they_should_be() {
     state_dir: x
         -> state_dir: is given twice (keep one of them)
     1: x
-        -> 1: no such key (known here: state_dir, http, cpu_threads, torch, datasets)
+        -> 1: no such key (known here: state_dir, http, cpu_threads, torch, datasets, models)
     "#;
     assert_told(table, |line| refused(&top(line)));
 }
@@ -313,9 +313,9 @@ fn no_two_datasets_share_a_name_or_a_folder() {
     incoming: /a | incoming: /b/../a/.
         -> datasets[1].incoming: `/b/../a` is already `datasets[0].incoming` (every folder has one purpose)
     incoming: /a | incoming: /a/b
-        -> datasets[1].incoming: `/a/b` lies in `datasets[0].incoming` (a drop belongs to one dataset)
+        -> datasets[1].incoming: `/a/b` lies in `datasets[0].incoming` (a drop belongs to one dataset or model)
     incoming: /a/b/c | incoming: /a
-        -> datasets[1].incoming: `/a` holds `datasets[0].incoming` (a drop belongs to one dataset)
+        -> datasets[1].incoming: `/a` holds `datasets[0].incoming` (a drop belongs to one dataset or model)
     incoming: /a, outgoing: /out | incoming: /b, outgoing: /out
         -> datasets[1].outgoing: `/out` is already `datasets[0].outgoing` (every folder has one purpose)
     incoming: /a, done: /b | incoming: /b
@@ -336,4 +336,38 @@ fn no_two_datasets_share_a_name_or_a_folder() {
         -> datasets[0].done: means nothing here: nothing is moved (leave it out, or write `after: move`)
     ";
     assert_told(table, |line| refused(&datasets(line)));
+}
+
+#[test]
+fn values_of_a_model_are_told_what_they_should_be() {
+    let table = r#"
+    models: scenes
+        -> models: expected a list, found the text `scenes`
+    models: [{}]
+        -> models[0].name: is required (a word for its metrics and addresses)
+        -> models[0].incoming: is required (the folder that artifacts are dropped into)
+    models: [{ name: Scenes, incoming: m, margin: 1 }]
+        -> models[0].name: expected a name, found the text `Scenes` (small letters a to z, digits, `_` and `-`)
+        -> models[0].margin: no such key (known here: name, incoming, done, quarantine, landing, promotion, retention)
+    models: [{ name: m, incoming: m, promotion: { margin: -0.1, to: actve } }]
+        -> models[0].promotion.to: expected `active`, `shadow` or `candidate`, found the text `actve` (did you mean `active`?)
+        -> models[0].promotion.margin: expected a number from 0, found the number -0.1 (in units of the score: 0.01 of accuracy is one sample in a hundred)
+    models: [{ name: m, incoming: m, promotion: { margin: .nan } }]
+        -> models[0].promotion.margin: expected a number from 0, found the number NaN (in units of the score: 0.01 of accuracy is one sample in a hundred)
+    models: [{ name: m, incoming: m, retention: { versions: -1, age: 1m } }]
+        -> models[0].retention.versions: expected a whole number from 0 to 10000, found the number -1
+        -> models[0].retention.age: 1m is not within 1h and 100years
+    models: [{ name: m, incoming: m, landing: { settle: 2m } }]
+        -> models[0].landing.patience: `settle` is longer than `patience` (a file would be given up before it can be taken)
+    models: [{ name: m, incoming: m }, { name: m, incoming: m/x }]
+        -> models[1].name: `m` is already `models[0].name` (names are unique)
+        -> models[1].incoming: `/etc/forecastd/m/x` lies in `models[0].incoming` (a drop belongs to one dataset or model)
+    models: [{ name: a, incoming: in/x }]
+        -> models[0].incoming: `/etc/forecastd/in/x` lies in `datasets[0].incoming` (a drop belongs to one dataset or model)
+    models: [{ name: a, incoming: m, done: in/quarantine }]
+        -> models[0].done: `/etc/forecastd/in/quarantine` is already `datasets[0].quarantine` (every folder has one purpose)
+    models: [{ name: a, incoming: state/models }]
+        -> state_dir: `/etc/forecastd/state` holds `models[0].incoming` (a segment of the state must never be taken for a drop)
+    "#;
+    assert_told(table, |line| refused(&top(line)));
 }

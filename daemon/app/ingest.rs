@@ -23,7 +23,7 @@ use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::LandedFile;
 use crate::message::rejected::Rejected;
 use crate::message::series_drop::SeriesDrop;
-use crate::planner::Event;
+use crate::planner::{Event, ModelJob};
 use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
 
 /// Work for the ingest thread.
@@ -34,6 +34,8 @@ pub(super) enum IngestJob {
     /// Deal with a landed file, under the configuration of its dataset, keeping what is within this reach of a fit,
     /// at this time.
     Ingest(LandedFile, Arc<Dataset>, Duration, Timestamp),
+    /// Do something about models, at this time.
+    Models(ModelJob, Timestamp),
 }
 
 /// What the ingest thread has to say.
@@ -50,9 +52,9 @@ pub(super) enum Told {
 /// The ingest thread's state: the one writer of the store.
 #[derive(Debug)]
 pub(super) struct Ingest {
-    store: Store,
+    pub(super) store: Store,
     decoder: Decoder,
-    spool: PathBuf,
+    pub(super) spool: PathBuf,
 }
 
 impl Ingest {
@@ -72,6 +74,11 @@ impl Ingest {
                 let retention = dataset.history.retention.max(reach);
                 let outcome = self.ingest(&file, &dataset, retention, now)?;
                 tell(Told::Event(Event::Ingested(IngestReport { file, outcome })));
+                Ok(())
+            }
+            IngestJob::Models(job, now) => {
+                let report = self.models(job, now)?;
+                tell(Told::Event(Event::Models(report)));
                 Ok(())
             }
         }
@@ -231,7 +238,7 @@ impl Ingest {
 }
 
 /// Why a file could not be dealt with, when it is not the file's fault.
-enum Fault {
+pub(super) enum Fault {
     /// Later may be better.
     Machine(String),
     /// Nothing may go on.

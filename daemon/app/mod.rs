@@ -2,6 +2,7 @@
 
 mod event;
 mod ingest;
+mod models;
 mod run;
 mod wiring;
 

@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::event::AppEvent;
 use super::ingest::IngestJob;
 use super::wiring::{Rooms, channel, watch_specs};
+use crate::intake::scan::Landings;
 use crate::intake::watch::WatchEvent;
 use crate::message::drop_totals::DropTotals;
 use crate::message::snapshot::Snapshot;
@@ -67,7 +68,7 @@ pub struct App {
     readiness: watch::Sender<Readiness>,
     pulse: Arc<Pulse>,
     /// Folders that could not be listed last time: told once, not at every scan.
-    unreadable: HashSet<DatasetName>,
+    unreadable: HashSet<(Landings, DatasetName)>,
     /// Datasets that have their label sets.
     labelled: HashSet<DatasetName>,
     fatal: Option<anyhow::Error>,
@@ -102,6 +103,7 @@ impl App {
             metrics.dataset_added(&dataset.name);
             metrics.seed(&dataset.name, &totals.remove(&dataset.name).unwrap_or_default());
         }
+        metrics.models_configured(&config.models);
         let listener = TcpListener::bind(config.http.listen)
             .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
         bound(listener.local_addr()?);
@@ -195,6 +197,7 @@ impl App {
                 match &event {
                     Event::Ingested(report) => self.metrics.ingested(report),
                     Event::Fitted(report) => self.metrics.fitted(report),
+                    Event::Models(report) => self.metrics.models(report),
                     Event::Recovered(dataset, ..) if self.is_starting() => systemd::extend_start(
                         Duration::from_secs(60),
                         &format!("reading the history of {dataset} back"),
@@ -224,28 +227,48 @@ impl App {
     }
 
     fn looked(&mut self, event: WatchEvent) {
-        let interval = self
-            .config
-            .datasets
-            .iter()
-            .map(|dataset| dataset.landing.scan_interval)
-            .max();
+        let datasets = self.config.datasets.iter().map(|dataset| dataset.landing);
+        let models = self.config.models.iter().map(|model| model.landing);
+        let interval = datasets.chain(models).map(|landing| landing.scan_interval).max();
         self.pulse
             .beat("watch", 3 * interval.unwrap_or_default() + LOOP_PROMISE);
         match event {
-            WatchEvent::Listing(listing) => {
-                if self.unreadable.remove(&listing.dataset) {
+            WatchEvent::Listing(landings, listing) => {
+                if self
+                    .unreadable
+                    .remove(&(landings.clone(), Arc::clone(&listing.dataset)))
+                {
                     info!(dataset = %listing.dataset, "the incoming folder can be listed again");
                 }
-                self.metrics.listed(&listing, now());
-                self.apply(Event::Listed(listing));
+                match landings {
+                    Landings::Drops => {
+                        self.metrics.listed(&listing, now());
+                        self.apply(Event::Listed(listing));
+                    }
+                    Landings::Artifacts { .. } => self.apply(Event::ArtifactsListed(listing)),
+                    Landings::Requests if listing.landed.is_empty() => {}
+                    Landings::Requests => {
+                        let requests = listing.landed.into_iter().map(|file| file.path);
+                        self.apply(Event::Asked(requests.collect()));
+                    }
+                }
             }
-            WatchEvent::Unreadable { dataset, error } => {
-                if self.unreadable.insert(Arc::clone(&dataset)) {
+            WatchEvent::Unreadable {
+                landings,
+                dataset,
+                error,
+            } => {
+                if self.unreadable.insert((landings.clone(), Arc::clone(&dataset))) {
                     warn!(%dataset, %error, "the incoming folder cannot be listed");
                 }
-                self.metrics.unreadable(&dataset, &error);
-                self.apply(Event::Unreadable(dataset));
+                match landings {
+                    Landings::Drops => {
+                        self.metrics.unreadable(&dataset, &error);
+                        self.apply(Event::Unreadable(dataset));
+                    }
+                    Landings::Artifacts { .. } => self.apply(Event::ArtifactsUnreadable(dataset)),
+                    Landings::Requests => {}
+                }
             }
             WatchEvent::HintsLost { dataset, error } => {
                 info!(
@@ -281,6 +304,7 @@ impl App {
             Command::Ingest(file, dataset, reach) => {
                 self.rooms.ingest.send(IngestJob::Ingest(file, dataset, reach, now()))
             }
+            Command::Models(job) => self.rooms.ingest.send(IngestJob::Models(job, now())),
             Command::Fit(job) => self.rooms.fits.send(job),
             Command::WriteForecasts(batch, dataset) => self.rooms.writer.send((batch, dataset)),
             Command::Publish(snapshot) => {
@@ -320,6 +344,7 @@ impl App {
         }
         let config = Arc::new(config);
         self.unlabel(&config);
+        self.metrics.models_configured(&config.models);
         self.exposition.set_max_series(config.http.max_series);
         self.config = Arc::clone(&config);
         make_folders(&config);
@@ -393,9 +418,11 @@ impl App {
 
 /// Makes the incoming folders that are not there. One that cannot be made is told by the watch, again and again.
 fn make_folders(config: &Config) {
-    for dataset in &config.datasets {
-        if let Err(error) = std::fs::create_dir_all(&dataset.incoming) {
-            warn!(dataset = %dataset.name, folder = %dataset.incoming.display(), %error, "cannot make the incoming folder");
+    let datasets = config.datasets.iter().map(|dataset| &dataset.incoming);
+    let models = config.models.iter().map(|model| &model.incoming);
+    for folder in datasets.chain(models) {
+        if let Err(error) = std::fs::create_dir_all(folder) {
+            warn!(folder = %folder.display(), %error, "cannot make the incoming folder");
         }
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use forecastd_config::{Config, Dataset};
+use forecastd_config::{Config, Dataset, Landing, Model};
 use tokio::sync::mpsc;
 
 use super::event::AppEvent;
 use super::ingest::{Ingest, IngestJob, Told};
 use crate::intake::decoder::Decoder;
+use crate::intake::scan::Landings;
 use crate::intake::watch::{Watch, WatchSpec};
 use crate::message::fit_job::FitWork;
 use crate::message::snapshot::ForecastBatch;
@@ -19,7 +20,7 @@ use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastWriter;
 use crate::publish::metrics::Metrics;
 use crate::service::clock::now;
-use crate::state::Store;
+use crate::state::{Store, requests_folder};
 use crate::work::fit::{fit, pool};
 use crate::work::fit_on_device::FitDevice;
 use crate::work::torch_process::TorchProcess;
@@ -90,14 +91,40 @@ impl Rooms {
     }
 }
 
+/// Requests are renamed into their folder, so where the kernel tells of that they are seen at once.
+const REQUESTS: Landing = Landing {
+    scan_interval: Duration::from_secs(2),
+    settle: Duration::ZERO,
+    patience: Duration::ZERO,
+};
+
 /// What the watch has to look at.
 pub(super) fn watch_specs(config: &Config) -> Vec<WatchSpec> {
-    let spec = |dataset: &Dataset| WatchSpec {
+    let drops = |dataset: &Dataset| WatchSpec {
         dataset: Arc::clone(&dataset.name),
         incoming: dataset.incoming.clone(),
+        landings: Landings::Drops,
         landing: dataset.landing,
     };
-    config.datasets.iter().map(spec).collect()
+    let artifacts = |model: &Model| WatchSpec {
+        dataset: Arc::clone(&model.name),
+        incoming: model.incoming.clone(),
+        landings: Landings::Artifacts {
+            aside: vec![model.done.clone(), model.quarantine.clone()],
+        },
+        landing: model.landing,
+    };
+    let requests = WatchSpec {
+        dataset: "requests".into(),
+        incoming: requests_folder(&config.state_dir),
+        landings: Landings::Requests,
+        landing: REQUESTS,
+    };
+    let specs = config.datasets.iter().map(drops);
+    specs
+        .chain(config.models.iter().map(artifacts))
+        .chain([requests])
+        .collect()
 }
 
 /// From a worker's thread. After the loop has ended nobody listens, and nobody needs to.

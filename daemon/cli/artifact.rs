@@ -3,7 +3,6 @@
 //! The child checks the same and more, name by name, before it builds a network; here a folder is judged on machines
 //! that have no libtorch.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -11,10 +10,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use forecastd_models::dasha::ModelDescription;
 use forecastd_models::dasha::card::Card;
-use serde::Deserialize;
 
-/// Its files, the card last: a folder with a card is whole.
-pub(super) const FILES: [&str; 4] = ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"];
+use crate::intake::artifact::weights::{Tensor, read_head};
 
 /// What has sums, as the child writes them.
 const SUMMED: [&str; 3] = ["weights.safetensors", "model.json", "card.json"];
@@ -25,9 +22,6 @@ const MAX_TEXT: u64 = 64 << 20;
 /// Bytes of weights, at most.
 const MAX_WEIGHTS: u64 = 4 << 30;
 
-/// Bytes of the header of weights, at most.
-const MAX_HEADER: u64 = 16 << 20;
-
 /// An artifact that is sound as far as that can be told.
 #[derive(Debug)]
 pub(super) struct Artifact {
@@ -37,14 +31,6 @@ pub(super) struct Artifact {
     pub(super) tensors: usize,
     /// Numbers in all tensors, running statistics included.
     pub(super) numbers: u64,
-}
-
-/// What the header of weights says of one tensor.
-#[derive(Debug, Deserialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: [u64; 2],
 }
 
 /// Reads and checks a folder.
@@ -101,44 +87,15 @@ fn check_sums(folder: &Path, contents: [&Vec<u8>; 3]) -> anyhow::Result<()> {
 
 /// Every tensor in its place, every byte in a tensor, every number finite; how many there are of both.
 fn check_weights(bytes: &[u8]) -> anyhow::Result<(usize, u64)> {
-    let (prefix, rest) = bytes.split_first_chunk::<8>().context("only a few bytes")?;
-    let length = u64::from_le_bytes(*prefix);
-    ensure!(
-        length <= MAX_HEADER && length <= rest.len() as u64,
-        "a header of {length} bytes in a file of {}",
-        bytes.len()
-    );
-    let (header, data) = rest.split_at(length as usize);
-    let entries: BTreeMap<String, Entry> = serde_json::from_slice(header).context("the header")?;
-    let mut places: Vec<(&String, &Entry)> = entries.iter().collect();
-    places.sort_by_key(|(_, entry)| entry.data_offsets);
-    let mut end = 0;
-    for (name, entry) in &places {
-        ensure!(entry.dtype == "F32", "tensor {name:?} is of type {}", entry.dtype);
-        let [first, last] = entry.data_offsets;
-        let numbers = entry
-            .shape
-            .iter()
-            .try_fold(1_u64, |product, size| product.checked_mul(*size));
-        let bytes = numbers
-            .and_then(|numbers| numbers.checked_mul(4))
-            .context("a shape without bound")?;
-        ensure!(
-            first == end && last == first.saturating_add(bytes) && last <= data.len() as u64,
-            "tensor {name:?} does not lie where its shape says"
-        );
-        let values = data[first as usize..last as usize].as_chunks().0;
+    let head = read_head(&mut &bytes[..], bytes.len() as u64)?.map_err(anyhow::Error::msg)?;
+    let data = &bytes[head.length as usize..];
+    for Tensor { name, from, to } in &head.tensors {
+        let values = data[*from as usize..*to as usize].as_chunks().0;
         if let Some(place) = values.iter().position(|value| !f32::from_le_bytes(*value).is_finite()) {
             bail!("tensor {name:?}: value {place} is not finite");
         }
-        end = last;
     }
-    ensure!(
-        end == data.len() as u64,
-        "{} bytes belong to no tensor",
-        data.len() as u64 - end
-    );
-    Ok((places.len(), end / 4))
+    Ok((head.tensors.len(), head.numbers()))
 }
 
 #[cfg(test)]
@@ -167,7 +124,7 @@ mod tests {
             "tensor \"a\" does not lie where its shape says"
         );
         assert_eq!(told(&weights(header, &[0.0; 4])), "4 bytes belong to no tensor");
-        assert!(told(&sound[..7]).contains("only a few bytes"));
+        assert!(told(&sound[..7]).contains("only 7 bytes"));
         assert!(told(&u64::MAX.to_le_bytes()).contains("a header of"));
         assert!(told(&weights(&header.replace("F32", "F64"), &[0.0; 3])).contains("is of type F64"));
     }

@@ -12,6 +12,7 @@ mod fit;
 mod fsck;
 mod inspect;
 mod interruption;
+mod models;
 mod predict;
 mod reading;
 mod run;
@@ -47,6 +48,7 @@ enum Command {
     Dasha(dasha::Dasha),
     Predict(predict::Predict),
     Inspect(inspect::Inspect),
+    Models(models::Models),
     /// Prove that the state is whole: every row accounted for, every segment intact.
     Fsck(fsck::Fsck),
     /// Start forecastd-torch, ask for its device and version, run its smoke computation, and exit.
@@ -71,6 +73,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Dasha(dasha) => dasha.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Models(models) => models.execute(),
         Command::Fsck(fsck) => fsck.execute(),
         Command::Torch(torch) => torch.execute(),
         Command::Demo(demo) => demo.execute(),

@@ -1,6 +1,8 @@
 //! Arguments that say how a file of tiles or sequences is to be read: the same for `dasha` and for `predict`.
 
-use crate::intake::samples::{ColumnNames, PixelLayout, PixelType};
+use forecastd_models::dasha::{CellFormat, PixelLayout};
+
+use crate::intake::samples::{ColumnNames, PixelType};
 
 /// Which columns mean what, and how cells are laid out.
 #[derive(Debug, clap::Args)]
@@ -21,11 +23,12 @@ pub(super) struct Reading {
     /// What raw pixels are [default: u8]. PNG and JPEG say it themselves.
     #[arg(long, value_enum, value_name = "TYPE")]
     dtype: Option<Dtype>,
-    /// How raw pixels are laid out: all bands of a pixel together, or all pixels of a band.
-    #[arg(long, value_enum, default_value_t = Layout::Hwc)]
-    layout: Layout,
+    /// How raw pixels are laid out: all bands of a pixel together, or all pixels of a band [default: hwc, or as the
+    /// network was trained on].
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
     /// Greys above it are class 1 of a mask, others class 0 [default: a mask has the numbers of classes, from 0; 255 is
-    /// none].
+    /// none; or as the network was trained on].
     #[arg(long, value_name = "GREY")]
     mask_threshold: Option<u8>,
 }
@@ -71,16 +74,15 @@ impl Reading {
         })
     }
 
-    /// How they are laid out.
-    pub(super) fn layout(&self) -> PixelLayout {
-        match self.layout {
+    /// What cells do not say of themselves: as was asked, and `otherwise` where nothing was.
+    pub(super) fn cells(&self, otherwise: CellFormat) -> CellFormat {
+        let layout = self.layout.map(|layout| match layout {
             Layout::Hwc => PixelLayout::Hwc,
             Layout::Chw => PixelLayout::Chw,
+        });
+        CellFormat {
+            layout: layout.unwrap_or(otherwise.layout),
+            mask_threshold: self.mask_threshold.or(otherwise.mask_threshold),
         }
-    }
-
-    /// Where greys part.
-    pub(super) fn mask_threshold(&self) -> Option<u8> {
-        self.mask_threshold
     }
 }

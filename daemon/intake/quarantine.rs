@@ -14,7 +14,7 @@ use super::landed;
 use super::relocate::relocate;
 use crate::message::content_key::ContentKey;
 use crate::message::landed_file::LandedFile;
-use crate::message::rejected::Rejected;
+use crate::message::rejected::{Labelled, Rejected};
 
 /// The verdict as `reason.json` tells it.
 #[derive(Serialize)]
@@ -32,10 +32,10 @@ const NAME: usize = 200;
 
 /// Moves the entry itself, a symlink or fifo as such, into `folder/<name>-<key>/`, and returns that folder. An error
 /// of kind `NotFound` says that the file is no longer the one that was refused: then it stays.
-pub fn quarantine(
+pub fn quarantine<R: Labelled>(
     file: &LandedFile,
     key: Option<ContentKey>,
-    verdict: &Rejected,
+    verdict: &Rejected<R>,
     folder: &Path,
     now: Timestamp,
 ) -> io::Result<PathBuf> {
@@ -74,10 +74,10 @@ fn cell_name(file: &LandedFile, key: Option<ContentKey>) -> OsString {
 }
 
 /// Under a passing name until it is durable, so that a reader finds a whole verdict or none.
-fn write_verdict(
+fn write_verdict<R: Labelled>(
     file: &LandedFile,
     key: Option<ContentKey>,
-    verdict: &Rejected,
+    verdict: &Rejected<R>,
     cell: &Path,
     now: Timestamp,
 ) -> io::Result<()> {

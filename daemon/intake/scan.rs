@@ -14,15 +14,32 @@ use std::time::Instant;
 
 use forecastd_config::{DatasetName, Landing};
 
+use super::artifact::look as artifact;
 use super::footer::Shape;
 use super::landed;
+use super::request::is_request;
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 
-/// What is known of one dataset's folder.
+/// What lands in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Landings {
+    /// Parquet files.
+    Drops,
+    /// Artifacts, each a folder; but not these folders, where artifacts go afterwards.
+    Artifacts {
+        /// Where they go.
+        aside: Vec<PathBuf>,
+    },
+    /// What somebody asks of the daemon: whole as soon as it is there.
+    Requests,
+}
+
+/// What is known of one folder.
 #[derive(Debug)]
 pub struct Scanner {
     dataset: DatasetName,
     incoming: PathBuf,
+    landings: Landings,
     landing: Landing,
     candidates: HashMap<OsString, Candidate>,
 }
@@ -31,6 +48,8 @@ pub struct Scanner {
 #[derive(Debug)]
 struct Candidate {
     fingerprint: Fingerprint,
+    /// What tells a folder's content from another; of a file its fingerprint does.
+    inside: u64,
     /// When this version was first seen.
     since: Instant,
     /// What it looks like inside, once it was worth a look.
@@ -43,45 +62,49 @@ struct Candidate {
 
 /// What a file looks like to someone who waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// A whole footer.
+pub(crate) enum Look {
+    /// A whole footer, or all files of an artifact.
     Whole,
     /// No writer will make a drop of it any more.
     Hopeless,
-    /// Empty, without a footer, or not readable: its writer may be at it yet.
+    /// Empty, without a footer, not all there, or not readable: its writer may be at it yet.
     Unfinished,
 }
 
 impl Scanner {
     /// A scanner that has seen nothing yet.
-    pub fn new(dataset: DatasetName, incoming: PathBuf, landing: Landing) -> Self {
+    pub fn new(dataset: DatasetName, incoming: PathBuf, landings: Landings, landing: Landing) -> Self {
         Self {
             dataset,
             incoming,
+            landings,
             landing,
             candidates: HashMap::new(),
         }
     }
 
     /// Changes the rules, keeping what was seen.
-    pub fn set_landing(&mut self, landing: Landing) {
+    pub fn set_landing(&mut self, landings: Landings, landing: Landing) {
+        self.landings = landings;
         self.landing = landing;
     }
 
     /// Looks at the folder. `renamed_in` are paths known to have been renamed into it since the last look: a rename
     /// is how a careful writer says that a file is complete.
     pub fn scan(&mut self, now: Instant, renamed_in: &HashSet<PathBuf>) -> io::Result<Listing> {
-        let (drops, ignored) = list(&self.incoming)?;
+        let landings = &self.landings;
+        let (drops, ignored) = landings.list(&self.incoming)?;
         let mut known = mem::take(&mut self.candidates);
         for (name, metadata) in drops {
+            let path = self.incoming.join(&name);
             let fingerprint = landed::fingerprint(&metadata);
+            let inside = landings.inside(&path);
             let mut candidate = known
                 .remove(&name)
-                .filter(|known| known.fingerprint == fingerprint)
-                .unwrap_or_else(|| Candidate::new(fingerprint, now));
-            let path = self.incoming.join(&name);
+                .filter(|known| (known.fingerprint, known.inside) == (fingerprint, inside))
+                .unwrap_or_else(|| Candidate::new(fingerprint, inside, now));
             let renamed = renamed_in.contains(&path);
-            candidate.ripen(&self.landing, now, renamed, || look(&path, &metadata));
+            candidate.ripen(&self.landing, now, renamed, || landings.look(&path, &metadata));
             self.candidates.insert(name, candidate);
         }
         Ok(self.listing(ignored, now))
@@ -145,9 +168,10 @@ fn age(file: &LandedFile) -> (i64, &PathBuf) {
 }
 
 impl Candidate {
-    fn new(fingerprint: Fingerprint, since: Instant) -> Self {
+    fn new(fingerprint: Fingerprint, inside: u64, since: Instant) -> Self {
         Self {
             fingerprint,
+            inside,
             since,
             look: None,
             landed: None,
@@ -184,6 +208,46 @@ impl Candidate {
     }
 }
 
+impl Landings {
+    /// What may have landed in the folder, and how many entries are a mistake of somebody's.
+    fn list(&self, folder: &Path) -> io::Result<(Vec<(OsString, Metadata)>, usize)> {
+        match self {
+            Self::Drops => list(folder),
+            Self::Artifacts { aside } => artifact::list(folder, aside),
+            Self::Requests => requests(folder),
+        }
+    }
+
+    fn inside(&self, path: &Path) -> u64 {
+        match self {
+            Self::Artifacts { .. } => artifact::inside(path),
+            Self::Drops | Self::Requests => 0,
+        }
+    }
+
+    fn look(&self, path: &Path, metadata: &Metadata) -> Option<Look> {
+        match self {
+            Self::Drops => look(path, metadata),
+            Self::Artifacts { .. } => artifact::look(path, metadata),
+            Self::Requests => Some(Look::Whole),
+        }
+    }
+}
+
+/// The folder's requests; whatever else lies there is nobody's mistake.
+fn requests(folder: &Path) -> io::Result<(Vec<(OsString, Metadata)>, usize)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_request(&entry.file_name())
+            && let Ok(metadata) = entry.metadata()
+        {
+            found.push((entry.file_name(), metadata));
+        }
+    }
+    Ok((found, 0))
+}
+
 /// The folder's drops by their names, and how many entries are none.
 fn list(folder: &Path) -> io::Result<(Vec<(OsString, Metadata)>, usize)> {
     let (mut drops, mut ignored) = (Vec::new(), 0);
@@ -211,7 +275,7 @@ fn is_drop(name: &OsStr) -> bool {
 }
 
 /// Writers hide unfinished files behind a leading `.` or `_`, or behind a last suffix.
-fn is_hidden(name: &OsStr) -> bool {
+pub(crate) fn is_hidden(name: &OsStr) -> bool {
     let unfinished = [
         ".tmp",
         ".temp",
@@ -268,6 +332,10 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
+            Self::of(Landings::Drops)
+        }
+
+        fn of(landings: Landings) -> Self {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let landing = Landing {
                 scan_interval: Duration::from_secs(5),
@@ -275,7 +343,7 @@ mod tests {
                 patience: PATIENCE,
             };
             Self {
-                scanner: Scanner::new("lab".into(), folder.path().to_owned(), landing),
+                scanner: Scanner::new("lab".into(), folder.path().to_owned(), landings, landing),
                 folder,
                 now: Instant::now(),
             }

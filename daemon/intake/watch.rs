@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -17,16 +18,18 @@ use forecastd_config::{DatasetName, Landing};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::scan::Scanner;
+use super::scan::{Landings, Scanner};
 use crate::message::landed_file::Listing;
 
 /// A folder to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSpec {
-    /// Whose folder.
+    /// Whose folder: a dataset's or a model's.
     pub dataset: DatasetName,
     /// The folder, as an absolute path.
     pub incoming: PathBuf,
+    /// What lands in it.
+    pub landings: Landings,
     /// When a file in it counts as complete.
     pub landing: Landing,
 }
@@ -34,10 +37,12 @@ pub struct WatchSpec {
 /// What the watch has to say. Each look at a folder gives one `Listing` or one `Unreadable`.
 #[derive(Debug)]
 pub enum WatchEvent {
-    /// A folder was listed.
-    Listing(Listing),
+    /// A folder was listed in which these land.
+    Listing(Landings, Listing),
     /// A folder could not be listed; the next scan tries again.
     Unreadable {
+        /// What lands in it.
+        landings: Landings,
         /// Whose folder.
         dataset: DatasetName,
         /// What failed, on which path.
@@ -206,8 +211,10 @@ impl<S: FnMut(WatchEvent)> Lookout<S> {
     fn reconfigure(&mut self, specs: Vec<WatchSpec>) {
         let mut old = std::mem::take(&mut self.folders);
         for spec in specs {
-            let same =
-                |folder: &Folder| (&folder.spec.dataset, &folder.spec.incoming) == (&spec.dataset, &spec.incoming);
+            let same = |folder: &Folder| {
+                let whose = |spec: &WatchSpec| (Arc::clone(&spec.dataset), mem::discriminant(&spec.landings));
+                folder.spec.incoming == spec.incoming && whose(&folder.spec) == whose(&spec)
+            };
             self.folders.push(match old.iter().position(same) {
                 Some(index) => old.swap_remove(index).with_landing(spec),
                 None => Folder::new(spec),
@@ -240,7 +247,12 @@ impl Folder {
     fn new(spec: WatchSpec) -> Self {
         let now = Instant::now();
         Self {
-            scanner: Scanner::new(DatasetName::clone(&spec.dataset), spec.incoming.clone(), spec.landing),
+            scanner: Scanner::new(
+                DatasetName::clone(&spec.dataset),
+                spec.incoming.clone(),
+                spec.landings.clone(),
+                spec.landing,
+            ),
             spec,
             renamed_in: HashSet::new(),
             due: now,
@@ -251,7 +263,7 @@ impl Folder {
     }
 
     fn with_landing(mut self, spec: WatchSpec) -> Self {
-        self.scanner.set_landing(spec.landing);
+        self.scanner.set_landing(spec.landings.clone(), spec.landing);
         self.spec = spec;
         self.hint();
         self
@@ -273,11 +285,12 @@ impl Folder {
         match result {
             Ok(listing) => {
                 self.renamed_in.clear();
-                WatchEvent::Listing(listing)
+                WatchEvent::Listing(self.spec.landings.clone(), listing)
             }
             Err(error) => {
                 let text = format!("{}: {error}", self.spec.incoming.display());
                 WatchEvent::Unreadable {
+                    landings: self.spec.landings.clone(),
                     dataset,
                     error: io::Error::new(error.kind(), text),
                 }
@@ -381,6 +394,7 @@ mod tests {
         WatchSpec {
             dataset: "lab".into(),
             incoming: folder.to_owned(),
+            landings: Landings::Drops,
             landing: Landing {
                 scan_interval,
                 settle,
@@ -409,7 +423,7 @@ mod tests {
 
     fn listing(event: WatchEvent) -> Option<Listing> {
         match event {
-            WatchEvent::Listing(listing) => Some(listing),
+            WatchEvent::Listing(_, listing) => Some(listing),
             _ => None,
         }
     }

@@ -37,7 +37,7 @@ impl fmt::Display for Fingerprint {
 /// A file that has held still, or was renamed in, or was given up waiting for: ready to be claimed and judged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LandedFile {
-    /// Whose folder it lies in.
+    /// Whose folder it lies in: a dataset's, or a model's, where artifacts lie.
     pub dataset: DatasetName,
     /// Where it lies.
     pub path: PathBuf,
@@ -45,10 +45,10 @@ pub struct LandedFile {
     pub fingerprint: Fingerprint,
 }
 
-/// One look at a dataset's folder: the truth about what waits there.
+/// One look at the folder of a dataset or a model: the truth about what waits there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Whose folder.
+    /// Whose folder: a dataset's or a model's.
     pub dataset: DatasetName,
     /// Ready to be claimed, oldest first.
     pub landed: Vec<LandedFile>,

@@ -1,4 +1,4 @@
-//! A file that cannot be taken: a value, not an error.
+//! A file, or an artifact, that cannot be taken: a value, not an error.
 
 use serde::{Deserialize, Serialize};
 
@@ -52,18 +52,89 @@ impl RejectReason {
     }
 }
 
+/// Why a dropped artifact was refused as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ArtifactFault {
+    /// A symlink, fifo, socket or device, or a file with a second hard link: itself or in it.
+    NotPlain,
+    /// The service's user may not read it.
+    Unreadable,
+    /// A file that belongs to an artifact is not there.
+    Incomplete,
+    /// A file that belongs to no artifact is there.
+    UnknownFile,
+    /// A file is not the one that `BLAKE3SUMS` has the sum of.
+    Sums,
+    /// `model.json` describes no network that can be built.
+    Description,
+    /// `card.json` cannot be read, or is another network's.
+    Card,
+    /// The weights do not lie in their file as its header says, or are too few.
+    Weights,
+    /// Larger than any network.
+    TooLarge,
+}
+
+impl ArtifactFault {
+    /// Every reason, for counters that start at zero.
+    pub const ALL: [Self; 9] = [
+        Self::NotPlain,
+        Self::Unreadable,
+        Self::Incomplete,
+        Self::UnknownFile,
+        Self::Sums,
+        Self::Description,
+        Self::Card,
+        Self::Weights,
+        Self::TooLarge,
+    ];
+
+    /// The label value of this reason in metrics, and its name beside the artifact in quarantine.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotPlain => "not_plain",
+            Self::Unreadable => "unreadable",
+            Self::Incomplete => "incomplete",
+            Self::UnknownFile => "unknown_file",
+            Self::Sums => "sums",
+            Self::Description => "description",
+            Self::Card => "card",
+            Self::Weights => "weights",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// A reason that has a word for counters and files.
+pub trait Labelled {
+    /// The word.
+    fn label(&self) -> &'static str;
+}
+
+impl Labelled for RejectReason {
+    fn label(&self) -> &'static str {
+        (*self).label()
+    }
+}
+
+impl Labelled for ArtifactFault {
+    fn label(&self) -> &'static str {
+        (*self).label()
+    }
+}
+
 /// A refused file's verdict: the reason, and a sentence that names column, row group or limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
+pub struct Rejected<R = RejectReason> {
     /// For counters.
-    pub reason: RejectReason,
+    pub reason: R,
     /// For people.
     pub detail: String,
 }
 
-impl Rejected {
+impl<R> Rejected<R> {
     /// A verdict.
-    pub fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
+    pub fn new(reason: R, detail: impl Into<String>) -> Self {
         Self {
             reason,
             detail: detail.into(),

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecastd_config::{Dataset, DatasetName};
+use forecastd_config::{Dataset, DatasetName, ModelName};
 use forecastd_models::{ChannelFit, ChannelName, FitFailure, Level, Timestamp};
+
+use super::model::{ModelState, ModelVersion};
 
 /// One consistent state of all forecasts. A scrape during a refit sees the last one and never waits.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +15,33 @@ pub struct Snapshot {
     pub generation: u64,
     /// In the order of the configuration.
     pub datasets: Vec<DatasetView>,
+    /// In the order of the configuration.
+    pub models: Vec<ModelView>,
+}
+
+/// A model as readers see it.
+#[derive(Clone, Debug)]
+pub struct ModelView {
+    /// Its name.
+    pub model: ModelName,
+    /// Every version that has its files, the oldest first.
+    pub versions: Arc<[ModelVersion]>,
+}
+
+impl ModelView {
+    /// The version that answers.
+    pub fn active(&self) -> Option<&ModelVersion> {
+        self.in_state(ModelState::Active)
+    }
+
+    /// The version that answers beside it, unheard.
+    pub fn shadow(&self) -> Option<&ModelVersion> {
+        self.in_state(ModelState::Shadow)
+    }
+
+    fn in_state(&self, state: ModelState) -> Option<&ModelVersion> {
+        self.versions.iter().find(|version| version.state == state)
+    }
 }
 
 /// A dataset as readers see it.

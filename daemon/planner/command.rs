@@ -1,12 +1,14 @@
 //! What is to be done.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forecastd_config::{Dataset, DatasetName};
+use forecastd_config::{Dataset, DatasetName, Model};
 
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::landed_file::LandedFile;
+use crate::message::model::ModelChange;
 use crate::message::snapshot::{ForecastBatch, Snapshot};
 
 /// Every output of the planner.
@@ -17,10 +19,25 @@ pub enum Command {
     /// Claim, decode and commit a file; answered by `Ingested`. Rows that are no older than this behind the newest
     /// are within reach of a fit and stay, whatever the retention.
     Ingest(LandedFile, Arc<Dataset>, Duration),
+    /// Do something about models. Not beside `Recover`, `Ingest` or another of these; answered by `Models`.
+    Models(ModelJob),
     /// Fit a batch, or pool channels. At most one for each fit worker at a time; answered by `Fitted` or `Pooled`.
     Fit(FitWork),
     /// Show this to readers.
     Publish(Snapshot),
     /// Write a forecast file. At most one at a time; answered by `Written`.
     WriteForecasts(ForecastBatch, Arc<Dataset>),
+}
+
+/// Something to do about models.
+#[derive(Clone, Debug)]
+pub enum ModelJob {
+    /// Tell which versions there are.
+    Recover,
+    /// Claim an artifact and make it a candidate of this model.
+    Import(LandedFile, Arc<Model>),
+    /// Change a version's state.
+    Change(ModelChange),
+    /// Carry out what is asked for in this file, and answer.
+    Answer(PathBuf),
 }

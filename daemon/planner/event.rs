@@ -1,12 +1,14 @@
 //! What can happen.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use forecastd_config::{Config, DatasetName};
+use forecastd_config::{Config, DatasetName, ModelName};
 
 use crate::message::fit_job::{Epoch, FitReport, PoolReport};
 use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
+use crate::message::model::ModelReport;
 use crate::message::series_drop::SeriesDrop;
 
 /// Every input of the planner.
@@ -28,6 +30,14 @@ pub enum Event {
     Pooled(PoolReport),
     /// A forecast file was written, or could not be.
     Written,
+    /// A folder that artifacts of a model land in was listed.
+    ArtifactsListed(Listing),
+    /// Such a folder cannot be listed.
+    ArtifactsUnreadable(ModelName),
+    /// Somebody asks for something about models, in these files.
+    Asked(Vec<PathBuf>),
+    /// Something was done about models, or could not be.
+    Models(ModelReport),
     /// A new, valid configuration is in force.
     Reconfigured(Arc<Config>),
     /// Time has passed; see [`Planner::wake_at`](super::Planner::wake_at).

@@ -14,6 +14,7 @@ use forecastd_models::Timestamp;
 use super::command::Command;
 use super::dataset::{DatasetState, Recovery};
 use super::event::Event;
+use super::registry::Registry;
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::snapshot::Snapshot;
@@ -33,9 +34,10 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 pub struct Planner {
     /// In the order of the configuration.
     datasets: Vec<DatasetState>,
+    models: Registry,
     idle_fit_workers: usize,
     fit_workers: usize,
-    /// The ingest thread has a job: a file or a recovery.
+    /// The ingest thread has a job: a file, a recovery, or something about models.
     storing: bool,
     /// The writer has a batch.
     writing: bool,
@@ -62,6 +64,7 @@ impl Planner {
     pub fn new(fit_workers: NonZeroUsize) -> Self {
         Self {
             datasets: Vec::new(),
+            models: Registry::default(),
             idle_fit_workers: fit_workers.get(),
             fit_workers: fit_workers.get(),
             storing: false,
@@ -122,6 +125,14 @@ impl Planner {
                 }
             }
             Event::Written => self.writing = false,
+            Event::ArtifactsListed(listing) => self.models.list(listing),
+            Event::ArtifactsUnreadable(model) => self.models.unreadable(&model),
+            Event::Asked(requests) => self.models.asked(requests),
+            Event::Models(report) => {
+                self.storing = false;
+                self.models.done(report, now);
+                self.unpublished = true;
+            }
             Event::Reconfigured(config) => self.reconfigure(&config, now),
             Event::Woken => {}
             Event::Stopping => self.stopping = true,
@@ -143,14 +154,14 @@ impl Planner {
         } else {
             None
         };
-        [back_off, publish, resting].into_iter().flatten().min()
+        let models = self.models.wake_at();
+        [back_off, publish, resting, models].into_iter().flatten().min()
     }
 
-    /// Whether every dataset's durable rows are back and every folder was looked at.
+    /// Whether every dataset's durable rows are back, every model's versions are known, and every folder was looked at.
     pub fn is_ready(&self) -> bool {
-        self.datasets
-            .iter()
-            .all(|dataset| dataset.recovery == Recovery::Done && dataset.files.listed())
+        let mut datasets = self.datasets.iter();
+        datasets.all(|dataset| dataset.recovery == Recovery::Done && dataset.files.listed()) && self.models.is_ready()
     }
 
     /// Whether no work is out.
@@ -214,17 +225,29 @@ impl Planner {
             state.reconfigure(wanted, epoch, now);
             self.datasets.push(state);
         }
+        self.models.reconfigure(&config.models);
         self.unpublished = true;
     }
 
     fn plan(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         if !self.stopping {
+            self.plan_models(now, commands);
             self.plan_recovery(commands);
             self.plan_ingest(now, commands);
             self.plan_fits(now, commands);
         }
         self.plan_publication(now, commands);
         self.plan_files(now, commands);
+    }
+
+    /// Before drops: there is seldom anything to do, and somebody may be waiting for it.
+    fn plan_models(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        if !self.storing
+            && let Some(job) = self.models.take_job(now)
+        {
+            commands.push(Command::Models(job));
+            self.storing = true;
+        }
     }
 
     fn plan_recovery(&mut self, commands: &mut Vec<Command>) {
@@ -305,6 +328,7 @@ impl Planner {
         commands.push(Command::Publish(Snapshot {
             generation: self.generation,
             datasets,
+            models: self.models.view(),
         }));
     }
 }

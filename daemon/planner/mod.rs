@@ -13,7 +13,8 @@ pub mod frequency;
 pub mod history;
 mod machine;
 pub mod pool;
+pub mod registry;
 
-pub use command::Command;
+pub use command::{Command, ModelJob};
 pub use event::Event;
 pub use machine::Planner;

@@ -227,7 +227,12 @@ impl Stage {
         for view in &datasets {
             self.metrics.dataset_added(&view.config.name);
         }
-        let snapshot = Snapshot { generation, datasets };
+        let models = self.snapshots.borrow().models.clone();
+        let snapshot = Snapshot {
+            generation,
+            datasets,
+            models,
+        };
         self.metrics.published(&snapshot);
         self.snapshots.send_replace(Arc::new(snapshot));
     }

@@ -27,8 +27,8 @@ pub enum StateError {
         /// The latest that this program knows.
         known: i64,
     },
-    /// There are segments but no ledger to say what they are. Starting afresh would delete them.
-    #[error("{}: segments but no ledger.sqlite: restore it, or move the folder away to start afresh", path.display())]
+    /// There are segments, or versions of models, but no ledger to say what they are. Starting afresh would delete them.
+    #[error("{}: segments or models but no ledger.sqlite: restore it, or move the folder away to start afresh", path.display())]
     LedgerMissing {
         /// The state folder.
         path: PathBuf,
@@ -61,12 +61,21 @@ pub enum StateError {
         /// What, and where.
         detail: String,
     },
-    /// A segment is gone or not what was written. Its rows are lost unless a backup has the file.
-    #[error("segment {}: {detail}", file.display())]
+    /// A segment, or the files of a model's version, are gone or not what was written. They are lost unless a backup
+    /// has them.
+    #[error("{}: {detail}", file.display())]
     Damaged {
-        /// The segment.
+        /// The segment, or the version's folder.
         file: PathBuf,
         /// What is wrong with it.
+        detail: String,
+    },
+    /// What was asked of a model cannot be: nothing has happened.
+    #[error("model {model}: {detail}")]
+    Model {
+        /// Which.
+        model: String,
+        /// Why not.
         detail: String,
     },
     /// Rows went missing in the books: a defect of this program, stopped before it could be written.
@@ -87,7 +96,7 @@ impl StateError {
     /// Whether going on would risk data: the process must stop and recover from disk. A segment that is damaged
     /// costs its rows, and holds back drops that overlap it, but not the service.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::Damaged { .. })
+        !matches!(self, Self::Io { .. } | Self::Damaged { .. } | Self::Model { .. })
     }
 
     /// For `map_err`: a failed read or write.
@@ -96,7 +105,7 @@ impl StateError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// A segment that cannot be read as one.
+    /// A segment that cannot be read as one, or a version's folder that is not what was imported.
     pub(super) fn damaged(file: &Path, detail: impl ToString) -> Self {
         Self::Damaged {
             file: file.to_owned(),

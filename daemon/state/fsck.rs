@@ -3,7 +3,7 @@
 //! Reads only, and may run beside a live daemon: the books are taken from one consistent view of the ledger, and a
 //! segment that a merge removed meanwhile is not missed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,21 @@ use serde::Serialize;
 
 use super::error::StateError;
 use super::ledger::{Dataset, Ledger};
-use super::recovery;
 use super::segments::{self, Row, Segment};
+use super::{recovery, registry};
+use crate::message::content_key::ContentKey;
 use crate::message::drop_totals::DropTotals;
+use crate::message::model::{ModelState, ModelVersion};
 
 /// What `fsck` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FsckReport {
     /// Every dataset that the state knows, in the configuration or not.
     pub datasets: Vec<DatasetReport>,
-    /// Files in the segment folders that no commit names: what a crash left, or what a live daemon is writing.
+    /// Every model that the state knows, in the configuration or not.
+    pub models: Vec<ModelReport>,
+    /// Files in the segment folders, and folders of models, that no commit names: what a crash left, or what a live
+    /// daemon is writing.
     pub orphans: Vec<PathBuf>,
     /// Everything that is not as it must be, one sentence each.
     pub problems: Vec<String>,
@@ -45,12 +50,26 @@ pub struct DatasetReport {
     pub newest: Option<Timestamp>,
 }
 
+/// A model's versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ModelReport {
+    /// Its name.
+    pub model: String,
+    /// The version that is active, if one is.
+    pub active: Option<ContentKey>,
+    /// Versions that have their files.
+    pub versions: usize,
+    /// Their size. A file that several versions share counts for each.
+    pub bytes: u64,
+}
+
 /// Checks a state folder. An error means that it could not be checked; what is wrong with it stands in the report.
 pub fn fsck(state_dir: &Path) -> Result<FsckReport, StateError> {
     let ledger = Ledger::open_read_only(&state_dir.join("ledger.sqlite"))?;
     let mut report = FsckReport::default();
     let datasets = ledger.view(|ledger| {
         report.problems = ledger.integrity()?;
+        report.problems.extend(ledger.crooked_model_versions()?);
         let mut with_segments = Vec::new();
         for (name, dataset) in ledger.datasets()? {
             let live = ledger.segments(dataset.id)?;
@@ -68,6 +87,13 @@ pub fn fsck(state_dir: &Path) -> Result<FsckReport, StateError> {
             }
         }
     }
+    let folders = registry::folders(state_dir);
+    let unknown_models = registry::orphans(&folders, &HashSet::new())?;
+    let live_models = report.check_models(&ledger, &folders)?;
+    report.orphans = unknown_models
+        .into_iter()
+        .filter(|path| !live_models.contains(path) && path.exists())
+        .collect();
     // The folders are listed before the ledger is asked again: what was committed in between is no orphan.
     let unknown = recovery::orphans(&state_dir.join("segments"), &HashSet::new())?;
     let mut live = HashSet::new();
@@ -79,10 +105,10 @@ pub fn fsck(state_dir: &Path) -> Result<FsckReport, StateError> {
                 .map(|segment| folder.join(segment.file)),
         );
     }
-    report.orphans = unknown
-        .into_iter()
-        .filter(|path| !live.contains(path) && path.exists())
-        .collect();
+    let unknown = unknown.into_iter();
+    report
+        .orphans
+        .extend(unknown.filter(|path| !live.contains(path) && path.exists()));
     Ok(report)
 }
 
@@ -90,6 +116,38 @@ impl FsckReport {
     /// Whether everything is as it must be. An orphan is no problem: the next start removes it.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Holds the files of every version against its name; says where they lie.
+    fn check_models(&mut self, ledger: &Ledger, folders: &Path) -> Result<HashSet<PathBuf>, StateError> {
+        let live = |ledger: &Ledger| -> Result<Vec<ModelVersion>, StateError> {
+            let versions = ledger.model_versions(folders)?.into_iter();
+            Ok(versions
+                .filter(|version| version.state != ModelState::Removed)
+                .collect())
+        };
+        let mut models = BTreeMap::<String, ModelReport>::new();
+        let mut checked = HashSet::new();
+        let versions = live(ledger)?;
+        for version in &versions {
+            let model = models.entry(version.model.to_string()).or_default();
+            model.model = version.model.to_string();
+            model.versions += 1;
+            model.bytes += version.facts.bytes;
+            if version.state == ModelState::Active {
+                model.active = Some(version.version);
+            }
+            // Two models may share a version's files.
+            if checked.insert(version.version)
+                && let Err(error) = registry::verify(&version.folder, &version.version)
+                && ledger.has_model_files(&version.version)?
+            {
+                self.problems.push(format!("model {}: {error}", version.model));
+            }
+        }
+        self.models = models.into_values().collect();
+        // Asked again: what was imported meanwhile is no orphan.
+        Ok(live(ledger)?.into_iter().map(|version| version.folder).collect())
     }
 
     fn check_books(
@@ -144,6 +202,9 @@ impl fmt::Display for FsckReport {
         for dataset in &self.datasets {
             writeln!(f, "{dataset}")?;
         }
+        for model in &self.models {
+            writeln!(f, "{model}")?;
+        }
         for path in &self.orphans {
             writeln!(f, "orphan, removed by the next start: {}", path.display())?;
         }
@@ -155,6 +216,17 @@ impl fmt::Display for FsckReport {
             1 => write!(f, "1 problem"),
             n => write!(f, "{n} problems"),
         }
+    }
+}
+
+impl fmt::Display for ModelReport {
+    /// For people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let active = self
+            .active
+            .map_or("none active".to_owned(), |active| format!("{} active", active.short()));
+        let (model, versions, bytes) = (&self.model, self.versions, self.bytes);
+        write!(f, "model {model}\n  {versions} versions ({bytes} bytes), {active}")
     }
 }
 

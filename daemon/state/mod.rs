@@ -1,4 +1,4 @@
-//! What survives a restart: a ledger of every file, and the rows of all drops in immutable segments.
+//! What survives a restart: a ledger of every file, the rows of all drops in immutable segments, and models.
 //!
 //! One [`Store`] writes; it has the state folder to itself. A drop's segment is flushed and renamed before the one
 //! SQLite transaction that makes it count, so every point at which the process can die means "do it again" or "it
@@ -9,7 +9,9 @@
 //! state_dir/lock                                  held while a daemon runs
 //! state_dir/ledger.sqlite                         what became of every file, which segments live, the sums
 //! state_dir/segments/<dataset>/<seq>-<level>-<hash>.parquet
+//! state_dir/models/<version>/                     files of models; see `registry`
 //! state_dir/spool/                                private copies of claimed files; emptied at a start
+//! state_dir/requests/                             what somebody asks of the daemon; emptied at a start
 //! ```
 //!
 //! The books: every ledger row has `seen = committed + duplicate + rejected`, and for each dataset the committed
@@ -23,6 +25,7 @@ mod fsck;
 mod ledger;
 mod lock;
 mod recovery;
+mod registry;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ pub use compaction::Maintenance;
 pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
+pub use registry::{RegistryView, StagedModel};
 
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
@@ -132,12 +136,14 @@ impl Store {
         let segments = state_dir.join("segments");
         // A restore that broke off leaves an empty file.
         let no_ledger = fs::metadata(&ledger_path).map_or(true, |file| file.len() == 0);
-        if no_ledger && recovery::holds_segments(&segments)? {
+        if no_ledger && recovery::holds_anything(state_dir)? {
             let path = state_dir.to_owned();
             return Err(StateError::LedgerMissing { path });
         }
         disk.make_folder(&segments)?;
         disk.make_folder(&state_dir.join("spool"))?;
+        disk.make_folder(&requests_folder(state_dir))?;
+        registry::make_folder(state_dir, &disk)?;
         let ledger = Ledger::open(&ledger_path, disk.syncs())?;
         disk.flush_folder(state_dir)?;
         let mut store = Self {
@@ -156,8 +162,8 @@ impl Store {
         Ok(store)
     }
 
-    /// What a crash had left behind and [`open`](Self::open) removed: segments without a commit, temporary files,
-    /// spool copies.
+    /// What a crash had left behind and [`open`](Self::open) removed: segments and models without a commit, temporary
+    /// files, spool copies, requests.
     pub fn cleaned(&self) -> &[PathBuf] {
         &self.cleaned
     }
@@ -238,6 +244,11 @@ impl Store {
     fn folder(&self, dataset: &str) -> PathBuf {
         self.state_dir.join("segments").join(dataset)
     }
+}
+
+/// Where what is asked of a running daemon lies until it is answered.
+pub fn requests_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("requests")
 }
 
 /// Whether a row that was refused for this reason may be welcome at another time, or under another configuration:

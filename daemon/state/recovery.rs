@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use forecastd_models::{ChannelName, Timestamp};
 
-use super::Store;
 use super::error::StateError;
 use super::segments::{self, Rows, Segment};
+use super::{Store, registry, requests_folder};
+use crate::message::model::ModelState;
 use crate::message::series_drop::{RawRows, SeriesDrop};
 
 /// Rows handed over at a time: a large segment comes in pieces.
@@ -43,7 +44,8 @@ impl Store {
         })
     }
 
-    /// Removes segments without a commit, temporary files, and spool copies; says which.
+    /// Removes segments and files of models without a commit, temporary files, spool copies and requests that nobody
+    /// answered; says which.
     pub(super) fn clean(&self) -> Result<Vec<PathBuf>, StateError> {
         let mut live = HashSet::new();
         for (name, dataset) in &self.datasets {
@@ -56,11 +58,26 @@ impl Store {
             );
         }
         let mut cleaned = orphans(&self.state_dir.join("segments"), &live)?;
-        cleaned.extend(files(&self.spool())?);
+        cleaned.extend(entries(&self.spool())?);
+        cleaned.extend(registry::orphans(
+            &registry::folders(&self.state_dir),
+            &self.live_models()?,
+        )?);
+        // Whoever asked has seen that nobody answered: what is done later would surprise.
+        cleaned.extend(files(&requests_folder(&self.state_dir))?);
         for path in &cleaned {
-            fs::remove_file(path).map_err(StateError::io("remove", path))?;
+            remove(path).map_err(StateError::io("remove", path))?;
         }
         Ok(cleaned)
+    }
+}
+
+impl Store {
+    /// Folders of versions that have their files.
+    fn live_models(&self) -> Result<HashSet<PathBuf>, StateError> {
+        let versions = self.models()?.into_iter();
+        let live = versions.filter(|version| version.state != ModelState::Removed);
+        Ok(live.map(|version| version.folder).collect())
     }
 }
 
@@ -88,11 +105,23 @@ impl Iterator for Recovery<'_> {
     }
 }
 
-/// Whether there is a segment at all.
-pub(super) fn holds_segments(segments: &Path) -> Result<bool, StateError> {
-    Ok(orphans(segments, &HashSet::new())?
+/// Whether there is a segment, or a version of a model, at all.
+pub(super) fn holds_anything(state_dir: &Path) -> Result<bool, StateError> {
+    let none = HashSet::new();
+    let segments = orphans(&state_dir.join("segments"), &none)?;
+    Ok(segments
         .iter()
-        .any(|path| path.extension().is_some_and(|e| e == "parquet")))
+        .any(|path| path.extension().is_some_and(|e| e == "parquet"))
+        || !registry::orphans(&registry::folders(state_dir), &none)?.is_empty())
+}
+
+/// A file, or a folder with all that is in it; a link as such.
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 /// The segments and temporary files of all datasets that are not among the live ones. Other files are not ours.
@@ -114,7 +143,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
 }
 
 /// A folder's entries in order of name; none where there is no folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
     let listing = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listing => listing.map_err(StateError::io("list", folder))?,

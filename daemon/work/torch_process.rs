@@ -4,12 +4,13 @@
 //! that it served; whether a call is worth another try is left to the caller. What the two processes say is in
 //! `forecastd_models::torch_job`.
 
-mod backoff;
-mod child;
+pub(super) mod backoff;
+pub(super) mod child;
 mod errand;
-mod executable;
+pub(super) mod executable;
 #[cfg(test)]
 mod fake;
+pub(super) mod process;
 mod running;
 mod supervisor;
 #[cfg(test)]
@@ -119,21 +120,21 @@ fn because(reason: Option<&str>) -> String {
 
 /// How patient the supervisor is.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+pub(super) struct Pace {
     /// Time from start to the child's first words; finding a GPU takes seconds.
-    hello: Duration,
+    pub(super) hello: Duration,
     /// Rest between an answered ping and the next.
-    ping_every: Duration,
+    pub(super) ping_every: Duration,
     /// Time that an answer to a ping, or the taking of a frame, may need.
-    ping_within: Duration,
+    pub(super) ping_within: Duration,
     /// Wait after the first bad end; doubles with each that follows.
-    first_wait: Duration,
+    pub(super) first_wait: Duration,
     /// The longest wait.
-    longest_wait: Duration,
+    pub(super) longest_wait: Duration,
     /// A child that lived this long was healthy: the wait starts over.
-    healthy_after: Duration,
+    pub(super) healthy_after: Duration,
     /// Time between asking a child to end and killing it.
-    stop_within: Duration,
+    pub(super) stop_within: Duration,
 }
 
 impl Default for Pace {

@@ -51,17 +51,24 @@ impl<T> From<T> for Frame<T> {
 impl<T: Serialize> Frame<T> {
     /// The whole frame, prefix included.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        let header = postcard::to_stdvec(&self.header).map_err(FrameError::Header)?;
-        let parts = || std::iter::once(&header).chain(&self.slices);
-        let length: usize = parts().map(|part| PREFIX + part.len()).sum();
-        let mut bytes = Vec::with_capacity(PREFIX + length);
-        bytes.extend(prefix(length)?);
-        for part in parts() {
-            bytes.extend(prefix(part.len())?);
-            bytes.extend_from_slice(part);
-        }
-        Ok(bytes)
+        let slices: Vec<&[u8]> = self.slices.iter().map(Vec::as_slice).collect();
+        encode(&self.header, &slices)
     }
+}
+
+/// A whole frame of slices that lie elsewhere, prefix included.
+pub fn encode<T: Serialize>(header: &T, slices: &[&[u8]]) -> Result<Vec<u8>, FrameError> {
+    let header = postcard::to_stdvec(header).map_err(FrameError::Header)?;
+    let parts = || std::iter::once(&header[..]).chain(slices.iter().copied());
+    let length: usize = parts().map(|part| PREFIX + part.len()).sum();
+    let prefix_of_all = prefix(length)?;
+    let mut bytes = Vec::with_capacity(PREFIX + length);
+    bytes.extend(prefix_of_all);
+    for part in parts() {
+        bytes.extend(prefix(part.len())?);
+        bytes.extend_from_slice(part);
+    }
+    Ok(bytes)
 }
 
 impl<T: DeserializeOwned> Frame<T> {

@@ -24,6 +24,7 @@ pub mod forecast_map;
 pub mod frame;
 pub mod gaps;
 pub mod gram;
+pub mod inference;
 pub mod kpss;
 pub mod lag_products;
 pub mod linear_map;

@@ -1,8 +1,10 @@
 //! A small language for the stories: a folder with a configuration, a daemon in it, drops, scrapes.
 
+pub mod artifact;
 mod daemon;
 mod drops;
 mod environment;
+pub mod network;
 mod page;
 pub mod tools;
 
@@ -13,6 +15,19 @@ pub use page::Page;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// A child of this name of a process.
+pub fn child_of(parent: u32, name: &str) -> Option<i32> {
+    let output = std::process::Command::new("ps")
+        .args(["-o", "pid=,comm=", "--ppid", &parent.to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text
+        .lines()
+        .find(|line| line.contains(name) && !line.contains("<defunct>"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
 
 /// Waits until `condition` yields something; panics with `what` after a minute, which no healthy run needs.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -19,7 +19,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use forecastd_models::dasha::card::Card;
 use forecastd_models::dasha::{
-    BackboneChoice, Budget, DashaEvent, DashaJob, ScaleChoice, SearchSpace, Task, TrainingOptions, Variation,
+    Augmentation, BackboneChoice, Budget, CellFormat, DashaEvent, DashaJob, ScaleChoice, SearchSpace, Task,
+    TrainingOptions, Variation,
 };
 
 use self::progress::Progress;
@@ -96,6 +97,12 @@ pub(super) struct Dasha {
     /// Samples of one step of training [default: 128 sequences, 16 tiles].
     #[arg(long, value_name = "N")]
     batch: Option<NonZeroUsize>,
+    /// How training samples are varied, with commas between: horizontal-flip, vertical-flip, quarter-turns, rotation,
+    /// shift, brightness, reverse-complement, cut-mix, mix-up, none; =NUMBER after one says how much. With
+    /// reverse-complement predictions are means over both strands [default: tiles are mirrored and rotated, sequences
+    /// left as they are].
+    #[arg(long, value_name = "LIST")]
+    augment: Option<Augmentation>,
     /// Weigh rare classes as much as frequent ones.
     #[arg(long)]
     class_weights: bool,
@@ -188,9 +195,8 @@ impl Dasha {
             },
             shape: (!self.shape.is_empty()).then(|| self.shape.clone()),
             pixel: self.reading.pixel(),
-            layout: self.reading.layout(),
+            cells: self.reading.cells(CellFormat::default()),
             alphabet: self.alphabet.clone(),
-            mask_threshold: self.reading.mask_threshold(),
             columns: self.reading.columns(self.split.as_deref()),
             seed: self.seed,
         }
@@ -233,6 +239,7 @@ impl Dasha {
             training: TrainingOptions {
                 class_weights: self.class_weights,
                 variations: self.variations(),
+                augmentation: self.augment,
                 ..TrainingOptions::default()
             },
             seed: self.seed,

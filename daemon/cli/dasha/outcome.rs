@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use forecastd_models::dasha::artifact::ARTIFACT_FILES;
 use forecastd_models::dasha::card::Card;
 
 use super::pictures::{Kernels, Matrix, Rungs};
 use super::readme::readme;
 use super::run_folder::RunFolder;
-use crate::cli::artifact::{self, FILES};
+use crate::cli::artifact;
 use crate::cli::drawing::{Curves, Line, alone};
 
 /// Adds page and pictures to the artifact in the run's folder, and copies all of it to `out`; its card comes last.
@@ -28,7 +29,7 @@ pub(super) fn publish(folder: &RunFolder, out: &Path, file: &Path) -> anyhow::Re
         put(out, picture.name, picture.svg.as_bytes())?;
     }
     put(out, "README.md", readme(&card, &name, &named).as_bytes())?;
-    for name in FILES {
+    for name in ARTIFACT_FILES {
         copy(&made, out, name)?;
     }
     File::open(out)

@@ -135,8 +135,11 @@ impl Progress {
                 Stage::Retrain => "training",
             };
             let template = format!("{name} {what} {{bar:30}} {{human_pos}}/{{human_len}}  {{msg}}  {{eta}} left");
-            self.bar.set_style(style(&template));
+            // Nothing of the stage before may stand beside the new one's name.
+            self.bar.set_message(String::new());
+            self.bar.set_length(length);
             self.bar.reset();
+            self.bar.set_style(style(&template));
         }
         self.bar.set_length(length);
     }
@@ -182,6 +185,9 @@ fn line(event: &DashaEvent) -> Option<String> {
             loss,
         } => {
             format!("search {backbone}: epoch {epoch}/{epochs}, loss {loss:.4}")
+        }
+        DashaEvent::NotSearched { backbone } => {
+            format!("search {backbone}: there is no time for it; the frame keeps its own kernels")
         }
         DashaEvent::Searched { backbone, pattern } => {
             format!("search {backbone}: kernels (size/dilation) {pattern}")

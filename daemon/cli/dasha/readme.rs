@@ -219,8 +219,7 @@ fn write_use(text: &mut String, card: &Card) -> fmt::Result {
         text,
         "## How it is used\n\n```sh\nforecastd predict THIS_FOLDER new.parquet --out predictions.parquet   # {gives}\n\
          forecastd inspect THIS_FOLDER                                        # whether its files are whole\n```\n\n\
-         New samples stand in columns as those that it was trained on; options on how raw pixels are laid out \
-         (`--dtype`, `--layout`) are to be given again. `weights.safetensors` has the weights, `model.json` what is \
+         New samples stand in columns as those that it was trained on, and are read as those were. `weights.safetensors` has the weights, `model.json` what is \
          needed to use them, `card.json` everything above as numbers; `b3sum --check BLAKE3SUMS` tells whether they \
          are whole."
     )

@@ -202,10 +202,12 @@ fn differ(key: &str, earlier: &Value, wanted: &Value, found: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use forecastd_models::dasha::{BackboneChoice, Budget, ScaleChoice, SearchSpace, Task, TrainingOptions};
+    use forecastd_models::dasha::{
+        BackboneChoice, Budget, CellFormat, ScaleChoice, SearchSpace, Task, TrainingOptions,
+    };
 
     use super::*;
-    use crate::intake::samples::{ColumnNames, InputKind, PixelLayout};
+    use crate::intake::samples::{ColumnNames, InputKind};
 
     fn request(seed: u64) -> Request {
         Request {
@@ -215,9 +217,8 @@ mod tests {
                 input: InputKind::Image,
                 shape: None,
                 pixel: None,
-                layout: PixelLayout::Hwc,
+                cells: CellFormat::default(),
                 alphabet: "ACGTN".to_owned(),
-                mask_threshold: None,
                 columns: ColumnNames::default(),
                 seed,
             },

@@ -103,9 +103,8 @@ impl Predict {
             },
             shape: Some(bands.into_iter().chain(input.size.iter().copied()).collect()),
             pixel: self.reading.pixel().or(pixel_of(description, input.is_sequence())),
-            layout: self.reading.layout(),
+            cells: self.reading.cells(description.cells),
             alphabet: alphabet.unwrap_or_else(|| "ACGTN".to_owned()),
-            mask_threshold: self.reading.mask_threshold(),
             columns: self.reading.columns(None),
             seed: 0,
         };

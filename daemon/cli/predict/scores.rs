@@ -121,6 +121,7 @@ mod tests {
             task,
             labels: vec!["a".to_owned(), "b".to_owned()],
             hash: String::new(),
+            cells: Default::default(),
         };
         scores(&set, &of_truth, &of_results)
     }

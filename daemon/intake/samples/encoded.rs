@@ -2,10 +2,10 @@
 
 use std::io::Cursor;
 
-use forecastd_models::dasha::{ElementType, InputShape};
+use forecastd_models::dasha::{ElementType, InputShape, PixelLayout};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use super::pixels::{PixelLayout, told, write_bands};
+use super::pixels::{told, write_bands};
 
 /// Bytes that a decoder may ask for.
 const MAX_ALLOCATION: u64 = 256 << 20;

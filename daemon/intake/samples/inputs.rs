@@ -3,14 +3,14 @@
 use arrow::array::{Array, ArrayRef, BinaryViewArray, LargeListArray, StringViewArray};
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
-use forecastd_models::dasha::{ElementType, InputShape};
+use forecastd_models::dasha::{ElementType, InputShape, PixelLayout};
 
 use super::super::columns::is_text;
 use super::cells;
 use super::columns::{is_bytes, item};
 use super::encoded::{EncodedImages, is_encoded};
 use super::letters::Letters;
-use super::pixels::{PixelLayout, PixelType, RawPixels, likely_shape, told};
+use super::pixels::{PixelType, RawPixels, likely_shape, told};
 use super::{InputKind, SampleRequest};
 
 /// How cells are read. Shapes that nobody named are the first row's.
@@ -62,7 +62,7 @@ impl Inputs {
             return Ok(Self::Letters { letters, length });
         }
         let shape = shape.map(|shape| shape_of(shape, request.input)).transpose()?;
-        let (pixel, layout) = (request.pixel, request.layout);
+        let (pixel, layout) = (request.pixel, request.cells.layout);
         if is_bytes(field.data_type()) {
             return Ok(Self::Bytes(BytesRequest { shape, pixel, layout }));
         }

@@ -25,12 +25,12 @@ mod writer;
 use std::fs::File;
 use std::path::Path;
 
-use forecastd_models::dasha::{ElementType, InputShape, SampleSet, Split, Task};
+use forecastd_models::dasha::{CellFormat, ElementType, InputShape, SampleSet, Split, Task};
 use serde::{Deserialize, Serialize};
 
 pub use columns::ColumnNames;
 pub use error::SamplesError;
-pub use pixels::{PixelLayout, PixelType};
+pub use pixels::PixelType;
 
 use columns::{Plan, check_input, check_label};
 use folder::RecordFile;
@@ -66,12 +66,10 @@ pub struct SampleRequest {
     pub shape: Option<Vec<u32>>,
     /// What raw pixels are; bytes unless said.
     pub pixel: Option<PixelType>,
-    /// How raw pixels, and lists of them, are laid out.
-    pub layout: PixelLayout,
+    /// What cells do not say of themselves.
+    pub cells: CellFormat,
     /// The letters of texts.
     pub alphabet: String,
-    /// Greys above it are class 1 of a mask, others 0.
-    pub mask_threshold: Option<u8>,
     /// Which columns mean what.
     pub columns: ColumnNames,
     /// Draws splits where no column says them.
@@ -143,7 +141,7 @@ pub fn prepare(
         plan: &plan,
         inputs: Inputs::new(request, source.schema().field(plan.input), survey.seen.longest)
             .map_err(|detail| source.refused(detail))?,
-        masks: (request.task == Task::Segment).then(|| Masks::new(request.mask_threshold)),
+        masks: (request.task == Task::Segment).then(|| Masks::new(request.cells.mask_threshold)),
         splits: &splits,
     };
     let (input, element) = writer.write(folder, "targets.bin", watch)?;
@@ -163,6 +161,7 @@ pub fn prepare(
         task: request.task,
         labels,
         hash,
+        cells: request.cells,
     };
     folder::describe(folder, &set)?;
     Ok(Prepared {
@@ -223,7 +222,7 @@ pub fn prepare_for(
         plan: &plan,
         inputs: Inputs::new(request, source.schema().field(plan.input), survey.seen.longest)
             .map_err(|detail| source.refused(detail))?,
-        masks: masked.then(|| Masks::new(request.mask_threshold)),
+        masks: masked.then(|| Masks::new(request.cells.mask_threshold)),
         splits: &splits,
     };
     let (input, element) = writer.write(folder, TRUTH, watch)?;
@@ -246,6 +245,7 @@ pub fn prepare_for(
         task: request.task,
         labels: trained.labels.clone(),
         hash,
+        cells: request.cells,
     };
     folder::describe(folder, &set)?;
     Ok(Prepared {
@@ -301,7 +301,7 @@ fn checked(source: &Source, plan: Plan, request: &SampleRequest) -> Result<Plan,
             field.data_type()
         ));
     }
-    if request.mask_threshold.is_some() && request.task != Task::Segment {
+    if request.cells.mask_threshold.is_some() && request.task != Task::Segment {
         return Err("--mask-threshold is for --task segment".to_owned());
     }
     Ok(plan)

@@ -1,6 +1,6 @@
 //! Tiles that are stored as raw pixels.
 
-use forecastd_models::dasha::{ElementType, InputShape};
+use forecastd_models::dasha::{ElementType, InputShape, PixelLayout};
 use serde::{Deserialize, Serialize};
 
 /// What raw pixels are.
@@ -37,17 +37,6 @@ impl PixelType {
             Self::F32 => "f32",
         }
     }
-}
-
-/// Which of a pixel's numbers stand side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PixelLayout {
-    /// All bands of a pixel, then the next pixel, row by row.
-    #[default]
-    Hwc,
-    /// All pixels of a band, row by row, then the next band.
-    Chw,
 }
 
 /// Raw pixels of one shape.

@@ -55,9 +55,8 @@ impl Case {
             input,
             shape,
             pixel: None,
-            layout: PixelLayout::Hwc,
+            cells: CellFormat::default(),
             alphabet: "ACGTN".to_owned(),
-            mask_threshold: None,
             columns: ColumnNames::default(),
             seed: 0,
         };
@@ -194,7 +193,7 @@ fn masks_are_classes_or_greys_with_a_threshold() {
     let grey = bytes(&[&[0, 200], &[127, 128], &[0, 0], &[255, 255]]);
     let columns = || vec![("image", tiles()), ("mask", Arc::clone(&grey)), ("split", splits())];
     assert_told(&case.told(columns()), "--mask-threshold");
-    let case = case.asking(|request| request.mask_threshold = Some(127));
+    let case = case.asking(|request| request.cells.mask_threshold = Some(127));
     assert_eq!(case.read(columns()).set.labels, ["up to 127", "above 127"]);
     assert_eq!(case.written("targets.bin"), [0, 1, 0, 1, 0, 0, 1, 1]);
 

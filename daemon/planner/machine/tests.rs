@@ -13,6 +13,7 @@ use crate::message::fit_job::{
     ChannelJob, FitJob, FitOutcome, FitReport, FitWay, FitWork, JobWindow, PoolJob, PoolReport,
 };
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
+use crate::message::model::{ModelDone, ModelReport};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::series_drop::{RawRows, SeriesDrop};
 
@@ -71,6 +72,11 @@ impl Story {
             waiting: 0,
             ignored: 0,
         }));
+    }
+
+    fn report_models(&mut self, done: ModelDone) {
+        let versions = Vec::new();
+        self.tell(Event::Models(ModelReport { done, versions }));
     }
 
     fn report(&mut self, dataset: &str, name: &str, outcome: Outcome) {
@@ -819,4 +825,38 @@ fn a_map_serves_until_a_sixteenth_of_its_samples_was_added() {
         let is_mapped = matches!(job.channels[0].window, JobWindow::Mapped(..));
         assert_eq!(is_mapped, kept, "{slots:?}");
     }
+}
+
+#[test]
+fn models_get_their_turn_one_thing_at_a_time_and_before_drops() {
+    let mut story = Story::with(&["a"], "");
+    let text = "state_dir: ./state\nmodels: [{ name: m, incoming: ./m }]\ndatasets:\n  - { name: a, kind: series, \
+                incoming: ./in/a, series: { time: t }, forecast: { method: auto_ar, horizon: 3 } }\n";
+    let config = Config::parse(text, Path::new("/")).expect("a good configuration");
+    story.list("a", &["a1", "a2"]);
+    story.tell(Event::Reconfigured(Arc::new(config)));
+    let jobs = |story: &Story| {
+        story
+            .asked
+            .iter()
+            .filter(|asked| matches!(asked, Command::Models(_)))
+            .count()
+    };
+    assert_eq!((story.ingests().len(), jobs(&story)), (1, 0), "a1 is out already");
+    story.report("a", "a1", Outcome::Finished);
+    assert_eq!((story.ingests().len(), jobs(&story)), (1, 1));
+    story.report_models(ModelDone::Recovered);
+    assert!(!story.planner.is_ready(), "the folder of the model was not looked at");
+    assert_eq!(story.ingests().len(), 2);
+    story.tell(Event::ArtifactsUnreadable("m".into()));
+    assert!(story.planner.is_ready(), "a missing mount must not hold it up");
+    story.tell(Event::Asked(vec!["/requests/x".into()]));
+    assert_eq!(jobs(&story), 1, "a2 is out");
+    story.report("a", "a2", Outcome::Finished);
+    assert_eq!(jobs(&story), 2);
+    assert!(!story.planner.is_idle());
+    story.report_models(ModelDone::Answered("/requests/x".into()));
+    story.wait(Duration::from_secs(1));
+    assert!(story.planner.is_idle());
+    assert_eq!(&*story.last_snapshot().models[0].model, "m");
 }

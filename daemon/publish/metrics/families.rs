@@ -337,7 +337,7 @@ impl Register<'_> {
         self.enter(IntCounter::new(name, help))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.enter(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
@@ -353,7 +353,7 @@ impl Register<'_> {
         self.enter(IntGauge::new(name, help))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.enter(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 

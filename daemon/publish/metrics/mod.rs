@@ -3,6 +3,7 @@
 //! Names, helps and labels stand in `families`; how they look on the page is left to `exposition`.
 
 mod families;
+mod models;
 mod process;
 
 use std::collections::BTreeMap;
@@ -10,18 +11,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forecastd_config::DatasetName;
+use forecastd_config::{DatasetName, Model};
 use forecastd_models::{FitFailure, Timestamp};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
+use self::models::ModelFamilies;
 use self::process::ProcessUse;
 use crate::message::account::RowAccount;
 use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::{FitReport, FitWay};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::Listing;
+use crate::message::model::ModelReport;
 use crate::message::snapshot::Snapshot;
 use crate::message::torch_status::{TorchFits, TorchStatus};
 
@@ -36,6 +39,7 @@ pub struct Metrics {
     intake: IntakeFamilies,
     fit: FitFamilies,
     service: ServiceFamilies,
+    models: ModelFamilies,
     started: Timestamp,
     /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
     datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
@@ -57,6 +61,7 @@ impl Metrics {
             intake: IntakeFamilies::register(&register),
             fit: FitFamilies::register(&register),
             service: ServiceFamilies::register(&register),
+            models: ModelFamilies::register(&register),
             started,
             datasets: Mutex::default(),
             registry,
@@ -227,6 +232,7 @@ impl Metrics {
     /// A snapshot was published.
     pub fn published(&self, snapshot: &Snapshot) {
         set(&self.fit.generation, snapshot.generation);
+        self.models.published(&snapshot.models);
         for view in &snapshot.datasets {
             let dataset = &*view.config.name;
             self.tell(dataset, |_| {
@@ -253,6 +259,16 @@ impl Metrics {
                 *last_error = Some(error.to_string());
             }
         });
+    }
+
+    /// These are the models of the configuration: each has its label sets from now on, and no other has.
+    pub fn models_configured(&self, models: &[Model]) {
+        self.models.configured(models);
+    }
+
+    /// Something was done about models.
+    pub fn models(&self, report: &ModelReport) {
+        self.models.done(&report.done);
     }
 
     /// The libtorch child's state changed.

@@ -1,9 +1,10 @@
 //! The ledger: what became of every file, which segments live, and the sums over both, in SQLite.
 //!
-//! The only place that speaks SQL, with `record` for what changes it and `audit` for the questions that only
-//! `fsck` asks. It touches no segment file.
+//! The only place that speaks SQL, with `record` for what changes it, `models` for versions of models, and
+//! `audit` for the questions that only `fsck` asks. It touches no segment file.
 
 mod audit;
+mod models;
 mod record;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ use forecastd_models::{ChannelName, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
+pub(super) use models::{Move, Place};
 pub(super) use record::Ending;
 
 use super::DropMeta;
@@ -28,12 +30,15 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
-/// The version of `schema.sql`.
-const SCHEMA_VERSION: i64 = 2;
+/// The version of `schema.sql` and `models.sql` together.
+const SCHEMA_VERSION: i64 = 3;
 
 /// From version 1, where a content could be committed only once, to version 2.
 const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
     CREATE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';";
+
+/// What version 3 adds: models.
+const MODELS: &str = include_str!("models.sql");
 
 /// How long to wait for someone who looks into the ledger with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,10 +70,12 @@ impl Ledger {
         connection.set_prepared_statement_cache_capacity(64);
         if version < SCHEMA_VERSION {
             let migration = connection.transaction()?;
-            migration.execute_batch(match version {
-                0 => include_str!("schema.sql"),
-                _ => FROM_VERSION_1,
-            })?;
+            match version {
+                0 => migration.execute_batch(include_str!("schema.sql"))?,
+                1 => migration.execute_batch(FROM_VERSION_1)?,
+                _ => {}
+            }
+            migration.execute_batch(MODELS)?;
             migration.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             migration.commit()?;
         }

@@ -1,4 +1,4 @@
--- The ledger, version 2. Times are nanoseconds since 1970-01-01T00:00:00Z; hashes are BLAKE3.
+-- The ledger of drops, as it is since version 2. Times are nanoseconds since 1970-01-01T00:00:00Z; hashes are BLAKE3.
 
 CREATE TABLE datasets (
     id     INTEGER PRIMARY KEY,

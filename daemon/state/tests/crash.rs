@@ -7,7 +7,7 @@ const DURING: [Cell; 3] = [("x", 2, 2.0), ("x", 1, 7.0), ("y", 5, 5.0)];
 
 /// Runs `work` on fresh scenes, and lets the process die one step later each time, until it runs through. Says how
 /// many deaths there were.
-fn at_every_step(
+pub(super) fn at_every_step(
     prepare: impl Fn(&mut Scene),
     work: impl Fn(&mut Scene) -> Result<(), StateError>,
     afterwards: impl Fn(&mut Scene),

@@ -6,14 +6,14 @@ use super::Pace;
 
 /// The wait before the next start.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::work) struct Backoff {
     pace: Pace,
     wait: Duration,
     until: Option<Instant>,
 }
 
 impl Backoff {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(in crate::work) fn new(pace: Pace) -> Self {
         let wait = pace.first_wait;
         Self {
             pace,
@@ -23,7 +23,7 @@ impl Backoff {
     }
 
     /// A child ended, or did not even start, after having lived so long. Returns the wait.
-    pub(super) fn failed(&mut self, now: Instant, lived: Duration) -> Duration {
+    pub(in crate::work) fn failed(&mut self, now: Instant, lived: Duration) -> Duration {
         if lived >= self.pace.healthy_after {
             self.wait = self.pace.first_wait;
         }
@@ -34,7 +34,7 @@ impl Backoff {
     }
 
     /// When the wait is over; `None` if it is.
-    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
+    pub(in crate::work) fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
     }
 }

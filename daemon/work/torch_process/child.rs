@@ -1,48 +1,38 @@
 //! One child: the process, its socket, and the thread that reads from it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forecastd_models::frame::{Frame, PREFIX, body_length};
 use forecastd_models::torch_job::{Hello, Reply};
-use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
+use super::process::ChildProcess;
 use super::supervisor::{Event, Said};
-
-/// Time that the kernel may take to end a killed process. One that hangs inside a GPU driver takes for ever.
-const REAP_WITHIN: Duration = Duration::from_secs(1);
-
-/// Rest between two looks whether a killed process has ended.
-const REAP_EVERY: Duration = Duration::from_millis(5);
 
 /// A running child.
 #[derive(Debug)]
 pub(super) struct TorchChild {
-    process: Child,
+    process: ChildProcess,
     socket: UnixStream,
 }
 
 impl TorchChild {
-    /// Starts a child with one end of a socket pair as its standard input. That socket is its lifeline: our end is
-    /// closed by the kernel however this process ends, and the child ends with it. What the child says goes to
-    /// `events` under `number`.
+    /// Starts a child. What it says goes to `events` under `number`.
     pub(super) fn spawn(
-        mut command: Command,
+        command: Command,
         number: u64,
         take_within: Duration,
         events: Sender<Event>,
     ) -> io::Result<Self> {
-        let (socket, theirs) = UnixStream::pair()?;
+        let (process, socket) = ChildProcess::spawn(command)?;
         socket.set_write_timeout(Some(take_within))?; // a child that hangs must not hang us
         let ear = socket.try_clone()?;
-        let process = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn()?;
-        drop(command); // it holds their end, which would keep the socket open after the child's death
         let child = Self { process, socket };
         thread::Builder::new()
             .name("torch-socket".to_owned())
@@ -60,41 +50,20 @@ impl TorchChild {
 
     /// Asks the process to end.
     pub(super) fn terminate(&self) {
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM); // fails only if it has ended
-        }
+        self.process.terminate();
     }
 
     /// Ends the process, if it has not ended by itself, and says how it ended.
-    pub(super) fn kill(mut self) -> String {
-        let _ = self.process.kill(); // fails only if it has ended
-        let patience = Instant::now() + REAP_WITHIN;
-        while Instant::now() < patience {
-            match self.process.try_wait() {
-                Ok(None) => thread::sleep(REAP_EVERY),
-                Ok(Some(status)) => return status.to_string(),
-                Err(error) => return error.to_string(),
-            }
-        }
-        let _ = thread::Builder::new()
-            .name("torch-reaper".to_owned())
-            .spawn(move || self.process.wait());
-        "the kernel does not let it end".to_owned()
-    }
-}
-
-impl Drop for TorchChild {
-    /// No child is left behind, whichever way this value goes; after [`kill`](Self::kill) this does nothing.
-    fn drop(&mut self) {
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        let _ = self.process.kill();
+    pub(super) fn kill(self) -> String {
+        let how = self.process.kill();
+        let _ = self.socket.shutdown(Shutdown::Both); // one that does not end is listened to no longer
+        how
     }
 }
 
 /// Whether an error of the socket says no more than that the other side is gone. It reads as a reset if a frame was
 /// still on its way to it.
-fn is_end(kind: ErrorKind) -> bool {
+pub(in crate::work) fn is_end(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe

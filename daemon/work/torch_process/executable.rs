@@ -13,7 +13,7 @@ use super::TorchError;
 const NAME: &str = "forecastd-torch";
 
 /// The command that starts a child. Looked for anew each time: it may have been installed since.
-pub(super) fn command(torch: &Torch, threads: NonZeroUsize) -> Result<Command, TorchError> {
+pub(in crate::work) fn command(torch: &Torch, threads: NonZeroUsize) -> Result<Command, TorchError> {
     if torch.start == TorchStart::Never {
         return Err(TorchError::Never);
     }

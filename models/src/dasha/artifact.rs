@@ -1,14 +1,19 @@
-//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it.
+//! What lies beside the weights of a trained network, `model.json`: all that is needed to use it; and which files make
+//! an artifact.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::architecture::{Architecture, ArchitectureError, Task};
+use super::augmentation::complement_bands;
 use super::normalisation::Scaling;
-use super::samples::{ElementType, NO_CLASS};
+use super::samples::{CellFormat, ElementType, NO_CLASS, input_bytes};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
+
+/// The files of an artifact, the card last: a folder with a card is whole.
+pub const ARTIFACT_FILES: [&str; 4] = ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"];
 
 /// Digits of a BLAKE3 hash in hexadecimal.
 const HASH_DIGITS: usize = 64;
@@ -23,6 +28,12 @@ pub struct ModelDescription {
     pub architecture: Architecture,
     /// What elements of an input are, before scaling.
     pub element: ElementType,
+    /// How the cells of a file become such elements.
+    #[serde(default)]
+    pub cells: CellFormat,
+    /// Whether what it says of a sequence is the mean of what it says of both strands.
+    #[serde(default)]
+    pub both_strands: bool,
     /// What inputs and targets went through.
     pub scaling: Scaling,
     /// Names of the outputs.
@@ -56,12 +67,28 @@ pub enum DescriptionError {
     /// A pixel's class is one byte.
     #[error("{0} classes of pixels; at most {NO_CLASS} are taken")]
     Classes(usize),
+    /// Only letters of nucleic acids have partners.
+    #[error("both_strands, but the inputs are no sequences of nucleotides with one answer each")]
+    Strands,
     /// It is no BLAKE3 in hexadecimal.
     #[error("weights_hash is not {HASH_DIGITS} hexadecimal digits")]
     Hash,
 }
 
 impl ModelDescription {
+    /// Bytes of one sample's record in `inputs.bin`.
+    pub fn input_bytes(&self) -> usize {
+        input_bytes(&self.architecture.input, &self.element)
+    }
+
+    /// Bytes of one sample's record in an answer (see [`inference`](crate::inference)).
+    pub fn output_bytes(&self) -> usize {
+        match self.architecture.task {
+            Task::Segment => self.architecture.input.positions() as usize,
+            Task::Classify | Task::Multilabel | Task::Regress => size_of::<f32>() * self.labels.len(),
+        }
+    }
+
     /// Whether its parts fit one another: everything a reader of an untrusted file must ask before it builds.
     ///
     /// # Errors
@@ -84,6 +111,9 @@ impl ModelDescription {
         if let ElementType::Symbol { alphabet } = &self.element {
             agree("letters of the alphabet", alphabet.chars().count(), bands)?;
         }
+        if self.both_strands && !has_two_strands(&self.element, self.architecture.task) {
+            return Err(DescriptionError::Strands);
+        }
         if !self.scaling.inputs.fits(bands as usize) {
             return Err(DescriptionError::Scaling("inputs"));
         }
@@ -101,6 +131,14 @@ impl ModelDescription {
         }
         Ok(())
     }
+}
+
+/// Whether a mean over both strands has a meaning: an answer for each position would have to be turned too.
+pub fn has_two_strands(element: &ElementType, task: Task) -> bool {
+    let ElementType::Symbol { alphabet } = element else {
+        return false;
+    };
+    task != Task::Segment && complement_bands(alphabet).is_some()
 }
 
 #[cfg(test)]
@@ -128,6 +166,8 @@ mod tests {
             element: ElementType::Symbol {
                 alphabet: "ACGTN".to_owned(),
             },
+            cells: CellFormat::default(),
+            both_strands: true,
             scaling: Scaling {
                 inputs: Normalisation::identity(5),
                 targets: None,
@@ -146,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn records_are_as_long_as_samples_and_labels_say() {
+        let mut description = sound();
+        assert_eq!((description.input_bytes(), description.output_bytes()), (100, 8));
+        description.element = ElementType::F32;
+        description.architecture.task = Task::Segment;
+        assert_eq!((description.input_bytes(), description.output_bytes()), (2000, 100));
+    }
+
+    #[test]
     fn parts_that_do_not_fit_are_told() {
         let told = |change: fn(&mut ModelDescription)| {
             let mut changed = sound();
@@ -158,6 +207,12 @@ mod tests {
         assert!(told(|d| d.scaling.inputs.0[3].deviation = 0.0).contains("scaling of inputs"));
         assert!(told(|d| d.architecture.task = Task::Regress).contains("scaling of targets"));
         assert!(told(|d| d.scaling.targets = Some(Normalisation::identity(2))).contains("scaling of targets"));
+        assert!(
+            told(|d| d.element = ElementType::Symbol {
+                alphabet: "ACDEF".to_owned() // amino acids
+            })
+            .contains("both_strands")
+        );
         assert!(told(|d| d.weights_hash = "../../x".to_owned()).contains("hexadecimal"));
         assert!(
             told(|d| d.element = ElementType::Symbol {

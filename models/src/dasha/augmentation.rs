@@ -1,5 +1,7 @@
 //! What may be done to training samples without changing what they show.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -51,12 +53,59 @@ pub enum AugmentationError {
         /// What it is for.
         only: &'static str,
     },
+    /// There is no such option, or its number is none.
+    #[error("{word:?} is none of {OPTIONS}")]
+    Unknown {
+        /// What was asked for.
+        word: String,
+    },
     /// Letters without a partner on the other strand.
     #[error("letters \"{0}\" are no nucleotides: they have no reverse complement")]
     NoComplement(String),
 }
 
+/// What [`Augmentation`] is parsed from; a number after `=` takes the place of the usual one.
+const OPTIONS: &str = "none, horizontal-flip, vertical-flip, quarter-turns, rotation=90, shift=4, brightness=0.2, \
+                       reverse-complement=0.5, cut-mix=1, mix-up=0.2";
+
+/// Options with commas between them, such as `horizontal-flip,cut-mix=0.5`.
+impl FromStr for Augmentation {
+    type Err = AugmentationError;
+
+    fn from_str(text: &str) -> Result<Self, AugmentationError> {
+        let mut augmentation = Self::default();
+        for word in text.split(',').map(str::trim) {
+            let known = augmentation.add(word);
+            known.ok_or_else(|| AugmentationError::Unknown { word: word.to_owned() })?;
+        }
+        Ok(augmentation)
+    }
+}
+
 impl Augmentation {
+    fn add(&mut self, word: &str) -> Option<()> {
+        let (name, number) = match word.split_once('=') {
+            Some((name, number)) => (name, Some(number.parse::<f64>().ok()?)),
+            None => (word, None),
+        };
+        let usual = |usual: f64| Some(number.unwrap_or(usual));
+        match name {
+            "rotation" => self.rotation = usual(90.0)?,
+            "shift" => self.shift = usual(4.0).filter(|shift| shift.fract() == 0.0 && *shift >= 0.0)? as u32,
+            "brightness" => self.brightness = usual(0.2)?,
+            "reverse-complement" => self.reverse_complement = usual(0.5)?,
+            "cut-mix" => self.cut_mix = usual(1.0)?,
+            "mix-up" => self.mix_up = usual(0.2)?,
+            _ if number.is_some() => return None,
+            "none" => {}
+            "horizontal-flip" => self.flip_horizontal = true,
+            "vertical-flip" => self.flip_vertical = true,
+            "quarter-turns" => self.quarter_turns = true,
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// The paper's: tiles mirrored and turned by up to 90 degrees, sequences as they are.
     pub fn paper(input: &InputShape) -> Self {
         if input.is_sequence() {
@@ -191,6 +240,27 @@ mod tests {
         assert_eq!(complement_bands("acgt"), Some(vec![3, 2, 1, 0]));
         assert_eq!(complement_bands("ACDEFGHIKLMNPQRSTVWY"), None); // amino acids
         assert_eq!(complement_bands("ACG"), None);
+    }
+
+    #[test]
+    fn options_are_words_with_or_without_a_number() {
+        let parsed: Result<Augmentation, _> = "vertical-flip, cut-mix,shift=3,reverse-complement=1".parse();
+        let wanted = Augmentation {
+            flip_vertical: true,
+            cut_mix: 1.0,
+            shift: 3,
+            reverse_complement: 1.0,
+            ..Augmentation::default()
+        };
+        assert_eq!(parsed, Ok(wanted));
+        assert_eq!("none".parse(), Ok(Augmentation::default()));
+        for word in ["flip", "shift=0.5", "shift=-1", "cut-mix=lots", "vertical-flip=1", ""] {
+            let told = word.parse::<Augmentation>().expect_err("unknown").to_string();
+            assert!(
+                told.contains(&format!("{word:?} is none of none, horizontal-flip")),
+                "{told}"
+            );
+        }
     }
 
     #[test]

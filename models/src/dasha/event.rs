@@ -28,6 +28,11 @@ pub enum DashaEvent {
         /// Mean loss over the epoch.
         loss: f64,
     },
+    /// There is no time for the search of a backbone.
+    NotSearched {
+        /// The backbone's name; it keeps its own kernels.
+        backbone: String,
+    },
     /// The kernels of a backbone are chosen.
     Searched {
         /// The backbone's name.

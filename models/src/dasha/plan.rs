@@ -10,8 +10,11 @@ const SHARES: [f64; 3] = [0.2, 0.4, 0.4];
 /// Time that is kept for the test, and for writing the artifact.
 const RESERVE: f64 = 0.03;
 
-/// Trials below which shorter epochs are the lesser evil.
+/// Trials below which fewer epochs of each are the lesser evil.
 const FEW_TRIALS: u32 = 8;
+
+/// Epochs of the longest trial below which a single trial of each candidate is the lesser evil.
+const FEW_TRIAL_EPOCHS: u32 = 8;
 
 /// Epochs below which a schedule cannot do its work, so that shorter ones are the lesser evil.
 const FEW_EPOCHS: f64 = 12.0;
@@ -93,7 +96,8 @@ pub struct TrialPlan {
 
 impl TrialPlan {
     /// What was asked for, as far as `seconds` allow: fewer trials first, but at least one for each of the
-    /// `candidates` and eight in all; then shorter ones; then shorter epochs.
+    /// `candidates` and eight in all; then shorter ones; then one for each candidate alone, and shorter epochs at last:
+    /// eight trials of a sixth of the samples each said nothing, and cost the last training its time.
     pub fn within(asked: Self, candidates: u32, epoch_seconds: f64, seconds: f64) -> Self {
         let mut plan = asked;
         let cost = |plan: &Self| epochs_of_trials(plan.trials, plan.each.epochs) * plan.each.part * epoch_seconds;
@@ -102,8 +106,11 @@ impl TrialPlan {
             let each = cost(&plan) / f64::from(plan.trials.max(1));
             plan.trials = ((seconds / each) as u32).clamp(fewest, asked.trials);
         }
-        while cost(&plan) > seconds && plan.each.epochs > 8 {
-            plan.each.epochs = (plan.each.epochs / 2).max(8);
+        while cost(&plan) > seconds && plan.each.epochs > FEW_TRIAL_EPOCHS {
+            plan.each.epochs = (plan.each.epochs / 2).max(FEW_TRIAL_EPOCHS);
+        }
+        if cost(&plan) > seconds {
+            plan.trials = candidates.clamp(1, asked.trials);
         }
         if cost(&plan) > seconds {
             plan.each.part = (plan.each.part * seconds / cost(&plan)).max(SMALLEST_PART);
@@ -166,7 +173,7 @@ mod tests {
             "{fewer:?}"
         );
         let short = TrialPlan::within(PAPER, 4, 10.0, 60.0);
-        assert_eq!((short.trials, short.each.epochs), (8, 8));
+        assert_eq!((short.trials, short.each.epochs), (4, 8));
         assert!(short.each.part < 0.5, "{short:?}");
     }
 

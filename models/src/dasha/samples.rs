@@ -48,6 +48,41 @@ impl ElementType {
     }
 }
 
+/// Bytes of one sample's input.
+pub fn input_bytes(input: &InputShape, element: &ElementType) -> usize {
+    let bands = match element {
+        ElementType::Symbol { .. } => 1,
+        _ => input.bands as usize,
+    };
+    bands * input.positions() as usize * element.bytes()
+}
+
+/// What is wrong with one sample's input: a number that is not finite, or a letter that the alphabet has not.
+pub fn input_fault(input: &InputShape, element: &ElementType, bytes: &[u8]) -> Option<String> {
+    match element {
+        ElementType::F32 => {
+            let values = || bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            // Every request is asked this, and nearly none has such a number: first in a form that is vectorised.
+            if values().fold(true, |all, value| all & value.is_finite()) {
+                return None;
+            }
+            let (place, value) = values().enumerate().find(|(_, value)| !value.is_finite())?;
+            let positions = input.positions() as usize;
+            let (band, position) = (place / positions, place % positions);
+            Some(format!("band {band}, position {position}: {value}"))
+        }
+        ElementType::Symbol { alphabet } => {
+            let letters = alphabet.chars().count();
+            let strange = |symbol: u8| symbol != NO_SYMBOL && usize::from(symbol) >= letters;
+            let (position, symbol) = bytes.iter().enumerate().find(|(_, symbol)| strange(**symbol))?;
+            Some(format!(
+                "position {position}: letter {symbol} of an alphabet of {letters}"
+            ))
+        }
+        ElementType::U8 | ElementType::U16 | ElementType::I16 => None,
+    }
+}
+
 /// Which part of the data a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +105,27 @@ impl Split {
     }
 }
 
+/// Which of a pixel's numbers stand side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PixelLayout {
+    /// All bands of a pixel, then the next pixel, row by row.
+    #[default]
+    Hwc,
+    /// All pixels of a band, row by row, then the next band.
+    Chw,
+}
+
+/// What cells do not say of themselves: how they became records. A network's later samples are read the same way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellFormat {
+    /// Of raw pixels, and of lists of them.
+    pub layout: PixelLayout,
+    /// Greys above it are class 1 of a mask, others 0; without it a mask holds the numbers of classes.
+    pub mask_threshold: Option<u8>,
+}
+
 /// What lies in the flat files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,16 +142,15 @@ pub struct SampleSet {
     pub labels: Vec<String>,
     /// Of the content that it was read from, in hexadecimal.
     pub hash: String,
+    /// How that content was read.
+    #[serde(default)]
+    pub cells: CellFormat,
 }
 
 impl SampleSet {
     /// Bytes of one sample's input.
     pub fn input_bytes(&self) -> usize {
-        let bands = match self.element {
-            ElementType::Symbol { .. } => 1,
-            _ => self.input.bands as usize,
-        };
-        bands * self.input.positions() as usize * self.element.bytes()
+        input_bytes(&self.input, &self.element)
     }
 
     /// Bytes of one sample's target.
@@ -114,6 +169,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_strange_element_of_an_input_is_told() {
+        let input = InputShape {
+            bands: 2,
+            size: vec![3],
+        };
+        let told = |element: &ElementType, bytes: &[u8]| input_fault(&input, element, bytes);
+        let singles = |values: [f32; 6]| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(told(&ElementType::F32, &singles([f32::MAX; 6])), None);
+        let strange = singles([0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY, f32::NAN]);
+        assert_eq!(
+            told(&ElementType::F32, &strange).as_deref(),
+            Some("band 1, position 1: -inf")
+        );
+        let alphabet = "AC".to_owned();
+        let symbols = ElementType::Symbol { alphabet };
+        assert_eq!(told(&symbols, &[0, 1, NO_SYMBOL]), None);
+        assert_eq!(
+            told(&symbols, &[0, 2, 1]).as_deref(),
+            Some("position 1: letter 2 of an alphabet of 2")
+        );
+        assert_eq!(told(&ElementType::U16, &[255; 12]), None);
+    }
+
+    #[test]
     fn records_are_as_long_as_the_table_says() {
         let mut set = SampleSet {
             count: 1,
@@ -125,6 +204,7 @@ mod tests {
             task: Task::Segment,
             labels: vec!["water".to_owned(), "land".to_owned()],
             hash: String::new(),
+            cells: CellFormat::default(),
         };
         assert_eq!((set.input_bytes(), set.target_bytes()), (120, 20));
         set.element = ElementType::Symbol {

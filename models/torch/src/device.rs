@@ -55,6 +55,13 @@ impl Placement {
     }
 }
 
+/// Until the device has done what it was asked: whoever measures must know.
+pub fn wait(device: Device) {
+    if let Device::Cuda(number) = device {
+        Cuda::synchronize(number as i64);
+    }
+}
+
 /// The version of the libtorch that this process has really loaded, which `LD_LIBRARY_PATH` may have chosen.
 #[expect(
     unsafe_code,

@@ -72,9 +72,22 @@ fn tensor(values: &[f64], shape: &[i64], device: Device) -> Result<Tensor, TchEr
 }
 
 /// What libtorch says, without its stack.
-fn first_line(error: &TchError) -> String {
+fn first_line(error: &impl ToString) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Does what may break, and tells in a line what broke.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|error| first_line(&format!("{error:#}"))),
+        // `tch` panics where it has no call that fails, and quotes the lines of what libtorch says.
+        Err(panic) => Err(panic_message(&*panic)
+            .split("\\n")
+            .next()
+            .unwrap_or_default()
+            .to_owned()),
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -1,11 +1,12 @@
-//! `forecastd-torch`: started by the daemon with a socket as its standard input; by people with `--probe`.
+//! `forecastd-torch`: started by the daemon with a socket as its standard input, to fit or to serve networks; by people
+//! with `--probe`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use forecastd_models::device_fit::DeviceBatch;
-use forecastd_torch::{bench, dasha, device, parent, predict, serve};
+use forecastd_torch::{bench, dasha, device, inference, parent, predict, serve};
 use serde::Serialize;
 
 const USAGE: &str = "\
@@ -14,8 +15,14 @@ The libtorch side of forecastd. The daemon starts it; by hand:
 forecastd-torch --probe      print the device and the libtorch version as one line of JSON
 forecastd-torch --version    print the version of this executable
 forecastd-torch --threads N  the CPU threads that libtorch may use; with any of these or a daemon's socket
+forecastd-torch --infer      serve networks to the daemon at the other end of the socket
 forecastd-torch --bench-fit CHANNELS T P
                              measure fits of so many channels of T samples, looking back P
+forecastd-torch --bench-networks FOLDER
+                             answer questions about the speed of networks on the samples in a folder, a line of
+                             JSON each; benches/network_peers.py asks them
+forecastd-torch --bench-forward ARTIFACT SAMPLES
+                             measure forward passes of a trained network over so many samples
 forecastd-torch --dasha FOLDER
                              search, tune and train a network for the samples in a folder, as the job.json in it
                              says; one line of JSON for each epoch. Killed, it goes on where it stood
@@ -29,7 +36,12 @@ struct Arguments {
     probe: bool,
     version: bool,
     threads: Option<i32>,
+    infer: bool,
     bench: Option<DeviceBatch>,
+    /// The folder of a run whose steps are measured.
+    bench_networks: Option<PathBuf>,
+    /// The artifact, and samples of a pass.
+    forward: Option<(PathBuf, usize)>,
     /// The folder of a run.
     dasha: Option<PathBuf>,
     /// The artifact and the folder of the samples.
@@ -64,6 +76,12 @@ fn run() -> anyhow::Result<()> {
     if let Some(batch) = arguments.bench {
         return bench::run(&placement, &batch);
     }
+    if let Some(folder) = &arguments.bench_networks {
+        return dasha::bench::run(folder, &placement, std::io::stdin().lock(), &mut print_line);
+    }
+    if let Some((artifact, samples)) = &arguments.forward {
+        return inference::bench::run(artifact, *samples, &placement);
+    }
     if let Some(folder) = &arguments.dasha {
         parent::end_with_parent()?;
         return dasha::run(folder, &placement, &mut print_line);
@@ -73,7 +91,10 @@ fn run() -> anyhow::Result<()> {
         return predict::run(artifact, folder, &placement, &mut print_line);
     }
     let socket = serve::inherited_socket().context("standard input is no socket of forecastd's; try --probe")?;
-    Ok(serve::run(socket, &placement)?)
+    match arguments.infer {
+        true => inference::run(socket, &placement),
+        false => Ok(serve::run(socket, &placement)?),
+    }
 }
 
 /// One event a line. What cannot be told is nobody's to hear: whoever listened is gone, and so is this process soon.
@@ -91,6 +112,7 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
         match word.as_str() {
             "--probe" => arguments.probe = true,
             "--version" => arguments.version = true,
+            "--infer" => arguments.infer = true,
             "--bench-fit" => {
                 let mut size = || words.next()?.parse().ok().filter(|size: &usize| *size > 0);
                 let batch = size().zip(size()).zip(size());
@@ -101,6 +123,16 @@ fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
                     length,
                     max_lookback,
                 });
+            }
+            "--bench-networks" => {
+                let folder = words.next().context("--bench-networks takes the folder of a run")?;
+                arguments.bench_networks = Some(folder.into());
+            }
+            "--bench-forward" => {
+                let sizes = |samples: String| samples.parse().ok().filter(|samples: &usize| *samples > 0);
+                let given = words.next().zip(words.next().and_then(sizes));
+                let (artifact, samples) = given.context("--bench-forward takes an artifact and samples of a pass")?;
+                arguments.forward = Some((artifact.into(), samples));
             }
             "--dasha" => {
                 let folder = words.next().context("--dasha takes the folder of a run")?;

@@ -12,23 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use forecastd_models::dasha::{Architecture, Augmentation, Backbone, ModelDescription, PredictEvent, SampleSet, Task};
-use tch::nn::{self, ModuleT};
-use tch::{Kind, Tensor};
+use forecastd_models::dasha::{Augmentation, ModelDescription, PredictEvent, SampleSet, Task};
 
 use crate::artifact::{Artifact, replace_file};
 use crate::device::Placement;
-use crate::nets::Network;
-use crate::samples::{Loader, LoaderOptions, Samples, Scales};
+use crate::predictor::Predictor;
+use crate::samples::{Loader, LoaderOptions, Samples};
 
 /// From one line of progress to the next.
 const PROGRESS: Duration = Duration::from_secs(1);
-
-/// More at once makes no network faster.
-const MAX_BATCH: u64 = 512;
-
-/// Copies of the widest layer that are alive at once: input, output, shortcut, and the workspace of a convolution.
-const COPIES: u64 = 8;
 
 /// Writes the results beside the samples, and tells how it goes.
 ///
@@ -47,11 +39,8 @@ pub fn run(
     let description = artifact.description();
     check_fit(description, samples.set())?;
 
-    let mut store = nn::VarStore::new(placement.device);
-    let network = Network::new(&store.root(), &description.architecture, 0.0)?;
-    artifact.load_into(&mut store)?;
-
-    let loader = loader(&samples, description, placement)?;
+    let predictor = Predictor::new(&artifact, placement)?;
+    let loader = loader(&samples, &predictor, placement)?;
     let file = match description.architecture.task {
         Task::Segment => "classes.bin",
         _ => "scores.bin",
@@ -64,9 +53,8 @@ pub fn run(
         told: Instant::now(),
         tell,
     };
-    let answers = Answers::new(description, placement);
     replace_file(&path, |output| {
-        write_all(&loader, &samples, &network, &answers, output, &mut progress)
+        write_all(&loader, &samples, &predictor, output, &mut progress)
     })
     .with_context(|| path.display().to_string())?;
     tell(&PredictEvent::Finished {
@@ -97,10 +85,10 @@ fn check_fit(description: &ModelDescription, set: &SampleSet) -> anyhow::Result<
     Ok(())
 }
 
-fn loader(samples: &Arc<Samples>, description: &ModelDescription, placement: &Placement) -> anyhow::Result<Loader> {
+fn loader(samples: &Arc<Samples>, predictor: &Predictor, placement: &Placement) -> anyhow::Result<Loader> {
     let all: Vec<u32> = (0..samples.count() as u32).collect();
     let options = LoaderOptions {
-        batch: prediction_batch(&description.architecture, placement.memory),
+        batch: predictor.most(),
         training: false,
         part: 1.0,
         seed: 0,
@@ -110,29 +98,16 @@ fn loader(samples: &Arc<Samples>, description: &ModelDescription, placement: &Pl
     Ok(Loader::new(
         samples,
         &all,
-        &description.scaling,
+        &predictor.description().scaling,
         options,
         placement.device,
     )?)
 }
 
-/// As many samples as the widest layer leaves room for.
-pub(crate) fn prediction_batch(architecture: &Architecture, memory: usize) -> usize {
-    let widest = match &architecture.backbone {
-        Backbone::WideResNet { width, .. } => 16 * u64::from(*width),
-        Backbone::ResNet { width } => 2 * u64::from(*width),
-        Backbone::UNet { widths } => 2 * u64::from(widths.first().copied().unwrap_or(1)),
-    };
-    let channels = widest.max(u64::from(architecture.input.bands));
-    let sample = 4 * COPIES * channels * architecture.input.positions();
-    (memory as u64 / sample.max(1)).clamp(1, MAX_BATCH) as usize
-}
-
 fn write_all(
     loader: &Loader,
     samples: &Samples,
-    network: &Network,
-    answers: &Answers,
+    predictor: &Predictor,
     output: &mut File,
     progress: &mut Progress<'_>,
 ) -> io::Result<()> {
@@ -142,48 +117,15 @@ fn write_all(
         for index in progress.done..progress.done + count as u64 {
             samples.check_input(index as u32).map_err(io::Error::other)?;
         }
-        let scores = tch::no_grad(|| network.forward_t(&batch.inputs, false));
-        output.write_all(&answers.bytes(&scores)?)?;
+        let outputs = predictor.outputs(&batch.inputs).map_err(io::Error::other)?;
+        if let Some((sample, reason)) = outputs.not_finite.first() {
+            let sample = progress.done + *sample as u64;
+            return Err(io::Error::other(format!("sample {sample}: {reason}")));
+        }
+        output.write_all(&outputs.records)?;
         progress.add(count as u64);
     }
     output.flush()
-}
-
-/// From what the network gives to what is asked for.
-struct Answers {
-    task: Task,
-    targets: Option<Scales>,
-}
-
-impl Answers {
-    fn new(description: &ModelDescription, placement: &Placement) -> Self {
-        let targets = description.scaling.targets.as_ref();
-        Self {
-            task: description.architecture.task,
-            targets: targets.map(|targets| Scales::new(targets, 0, placement.device)),
-        }
-    }
-
-    fn bytes(&self, outputs: &Tensor) -> io::Result<Vec<u8>> {
-        let outputs = outputs.to_kind(Kind::Float);
-        if self.task == Task::Segment {
-            let classes = outputs.argmax(1, false).to_kind(Kind::Uint8);
-            return Vec::try_from(classes.flatten(0, -1)).map_err(io::Error::other);
-        }
-        let scores = match self.task {
-            Task::Classify => outputs.softmax(1, Kind::Float),
-            Task::Multilabel => outputs.sigmoid(),
-            _ => self
-                .targets
-                .as_ref()
-                .map_or(outputs.shallow_clone(), |scales| scales.undo(&outputs)),
-        };
-        let scores: Vec<f32> = Vec::try_from(scores.flatten(0, -1)).map_err(io::Error::other)?;
-        if scores.iter().any(|score| !score.is_finite()) {
-            return Err(io::Error::other("a score is not finite"));
-        }
-        Ok(scores.into_iter().flat_map(f32::to_le_bytes).collect())
-    }
 }
 
 /// Counts, and says so now and then.

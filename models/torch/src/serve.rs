@@ -7,8 +7,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use std::{io, process, thread};
+use std::{io, thread};
 
 use forecastd_models::frame::Frame;
 use forecastd_models::torch_job::{Hello, PROTOCOL, Reply, ReplyBody, Request, RequestBody};
@@ -16,10 +15,8 @@ use serde::Serialize;
 
 use crate::device::{self, Placement};
 use crate::job;
+use crate::parent::{self, LAST_WORDS};
 use crate::wire::{self, WireError};
-
-/// Time that a job may still take once nobody waits for it.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The writing half of the socket, one frame at a time.
 type Mouth = Arc<Mutex<UnixStream>>;
@@ -59,9 +56,7 @@ fn listen(mut socket: UnixStream, mouth: &Mouth, jobs: SyncSender<Frame<Request>
     }
     drop(jobs); // an idle main thread returns now, and the process ends
     thread::sleep(LAST_WORDS);
-    // A job still runs. Not `exit`: libtorch's destructors would race with it.
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    process::abort()
+    parent::end() // a job still runs
 }
 
 fn hand_out(socket: &mut UnixStream, mouth: &Mouth, jobs: &SyncSender<Frame<Request>>) -> Result<(), WireError> {

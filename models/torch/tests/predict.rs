@@ -40,6 +40,8 @@ fn prepared(count: u64) -> TempDir {
         },
         labels: vec!["no".to_owned(), "yes".to_owned()],
         weights_hash: String::new(),
+        cells: Default::default(),
+        both_strands: false,
     };
     let store = nn::VarStore::new(Device::Cpu);
     Network::new(&store.root(), &description.architecture, 0.0).expect("it can be built");
@@ -52,6 +54,7 @@ fn prepared(count: u64) -> TempDir {
         task: Task::Classify,
         labels: description.labels,
         hash: String::new(),
+        cells: Default::default(),
     };
     let run = folder.path().join("run");
     fs::create_dir(&run).expect("a folder");

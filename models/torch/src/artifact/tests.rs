@@ -32,6 +32,8 @@ pub(crate) fn described() -> ModelDescription {
             extras: Extras::default(),
         },
         element: ElementType::F32,
+        cells: Default::default(),
+        both_strands: false,
         scaling: Scaling {
             inputs: Normalisation::identity(1),
             targets: None,

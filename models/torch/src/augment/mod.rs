@@ -3,12 +3,15 @@
 
 mod mix;
 mod sequences;
+mod strands;
 mod tiles;
 
-use forecastd_models::dasha::{Augmentation, ElementType, Random, SampleSet, Task, complement_bands};
+use forecastd_models::dasha::{Augmentation, Random, SampleSet, Task};
 use tch::{Device, Kind, Tensor};
 
 use crate::samples::Batch;
+
+pub use strands::Strands;
 
 /// Applies an [`Augmentation`] that has been checked against the samples.
 #[derive(Debug)]
@@ -17,27 +20,19 @@ pub struct Augmenter {
     task: Task,
     classes: i64,
     sequences: bool,
-    /// For each letter the band of its partner; none of numbers.
-    complement: Option<Tensor>,
+    /// None of numbers.
+    strands: Option<Strands>,
 }
 
 impl Augmenter {
     /// For such samples.
     pub fn new(augmentation: &Augmentation, set: &SampleSet, device: Device) -> Self {
-        let complement = match &set.element {
-            ElementType::Symbol { alphabet } => complement_bands(alphabet),
-            _ => None,
-        };
-        let complement = complement.map(|bands| {
-            let bands: Vec<i64> = bands.into_iter().map(|band| band as i64).collect();
-            Tensor::from_slice(&bands).to_device(device)
-        });
         Self {
             augmentation: *augmentation,
             task: set.task,
             classes: set.labels.len() as i64,
             sequences: set.input.is_sequence(),
-            complement,
+            strands: Strands::of(&set.element, device),
         }
     }
 

@@ -3,15 +3,16 @@
 use forecastd_models::dasha::samples::NO_CLASS;
 use tch::{Kind, Tensor};
 
+use super::strands::{Strands, reversed};
 use super::{Augmenter, Draw, choose};
 use crate::samples::Batch;
 
 impl Augmenter {
     pub(super) fn vary_sequences(&self, batch: Batch, draw: &mut Draw) -> Batch {
-        let batch = match &self.complement {
-            Some(complement) if self.augmentation.reverse_complement > 0.0 => {
+        let batch = match &self.strands {
+            Some(strands) if self.augmentation.reverse_complement > 0.0 => {
                 let chosen = draw.chance(self.augmentation.reverse_complement);
-                self.reverse_some(batch, complement, &chosen)
+                self.reverse_some(batch, strands, &chosen)
             }
             _ => batch,
         };
@@ -22,15 +23,10 @@ impl Augmenter {
         self.read_from(batch, &moved)
     }
 
-    fn reverse_some(&self, batch: Batch, complement: &Tensor, chosen: &Tensor) -> Batch {
-        let order = positions(&batch.inputs);
-        let order = choose(
-            chosen,
-            &reversed(&batch.inputs),
-            &order.expand_as(&reversed(&batch.inputs)),
-        );
-        let other_strand = batch.inputs.index_select(1, complement);
-        let inputs = choose(chosen, &other_strand, &batch.inputs);
+    fn reverse_some(&self, batch: Batch, strands: &Strands, chosen: &Tensor) -> Batch {
+        let backwards = reversed(&batch.inputs);
+        let order = choose(chosen, &backwards, &positions(&batch.inputs).expand_as(&backwards));
+        let inputs = choose(chosen, &strands.partners(&batch.inputs), &batch.inputs);
         self.read_from(Batch { inputs, ..batch }, &order)
     }
 
@@ -53,18 +49,6 @@ impl Augmenter {
 }
 
 /// `[1, length]`: 0, 1, 2, …
-fn positions(sequences: &Tensor) -> Tensor {
+pub(super) fn positions(sequences: &Tensor) -> Tensor {
     Tensor::arange(sequences.size()[2], (Kind::Int64, sequences.device())).unsqueeze(0)
-}
-
-/// `[n, length]`: the last letter of each sequence first. What fills a shorter one up stays behind it, where the
-/// network has seen it.
-fn reversed(sequences: &Tensor) -> Tensor {
-    let positions = positions(sequences);
-    let letters = sequences.sum_dim_intlist(&[1i64][..], false, Kind::Float).gt(0.0);
-    let ends = letters.to_kind(Kind::Int64) * (&positions + 1);
-    let end = ends.amax([1], true);
-    let back: Tensor = &end - 1 - &positions;
-    let behind = back.lt(0);
-    positions.expand_as(&back).where_self(&behind, &back)
 }

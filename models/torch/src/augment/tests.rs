@@ -198,6 +198,31 @@ fn the_other_strand_is_read_backwards_and_twice_is_once() {
 }
 
 #[test]
+fn a_mean_over_both_strands_is_the_same_for_either() {
+    let element = ElementType::Symbol {
+        alphabet: "ACGT".to_owned(),
+    };
+    let strands = Strands::of(&element, Device::Cpu).expect("they have partners");
+    let weights = Tensor::arange(4 * 5, (Kind::Float, Device::Cpu))
+        .square()
+        .view([1, 4, 5]);
+    let said = |sequences: &[&str]| {
+        let says = |inputs: &Tensor| (inputs * &weights).sum_dim_intlist(&[1i64, 2][..], false, Kind::Float);
+        strands.mean(&one_hot(sequences), says)
+    };
+    assert_eq!(said(&["AACGT", "ACC--"]), said(&["ACGTT", "GGT--"]));
+    assert_ne!(
+        said(&["AACGT"]),
+        said(&["TTGCA"]),
+        "not only the partners: from the other end too"
+    );
+    let amino_acids = ElementType::Symbol {
+        alphabet: "ACDEFGHIKLMNPQRSTVWY".to_owned(),
+    };
+    assert!(Strands::of(&amino_acids, Device::Cpu).is_none());
+}
+
+#[test]
 fn labels_of_positions_go_with_the_strand() {
     let always = Augmentation {
         reverse_complement: 1.0,

@@ -37,6 +37,8 @@ pub(super) fn finish(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
         format: FORMAT,
         architecture,
         element: set.element.clone(),
+        cells: set.cells,
+        both_strands: setup.recipe.strands.is_some(),
         scaling: setup.scaling.clone(),
         labels: set.labels.clone(),
         weights_hash: String::new(), // filled in as they are written

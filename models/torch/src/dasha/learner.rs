@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forecastd_models::dasha::{Architecture, Backbone, HyperParameters, Random, Schedule, Task, TrainingOptions};
 use tch::nn::VarStore;
@@ -12,11 +12,15 @@ use super::average::Average;
 use super::optimizer::{Optimizer, Rule, clip_gradients};
 use super::precision::Precision;
 use super::state::Tensors;
+use crate::augment::Strands;
 use crate::nets::{LossOptions, Network, loss};
 use crate::samples::{Batch, Loader};
 
 /// Steps that are measured to plan with, after one that is not.
 const MEASURED: usize = 3;
+
+/// Once measuring has taken so long, the steps so far must do.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What all networks of a run are trained with.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Recipe {
     pub(super) precision: Precision,
     pub(super) loss: LossOptions,
     pub(super) training: TrainingOptions,
+    /// Where predictions are means over both.
+    pub(super) strands: Option<Strands>,
 }
 
 /// A network under way.
@@ -76,7 +82,7 @@ impl Learner {
         Ok(total.mean())
     }
 
-    fn step(&mut self, batch: &Batch, rate: f64) -> Tensor {
+    pub(super) fn step(&mut self, batch: &Batch, rate: f64) -> Tensor {
         let recipe = Rc::clone(&self.recipe);
         let outputs = recipe.precision.forward(&self.network, &batch.inputs, true);
         let loss = loss(recipe.task, &outputs, &batch.targets, &recipe.loss);
@@ -94,23 +100,16 @@ impl Learner {
 
     /// Seconds of a step. What it does to the weights is of no use afterwards.
     pub(super) fn measure(&mut self, loader: &Loader) -> anyhow::Result<f64> {
-        let mut batches = loader.epoch(0)?;
-        if let Some(batch) = batches.next() {
-            let _ = self.step(&batch, 0.0);
-        }
-        let started = Instant::now();
-        let (mut steps, mut last) = (0, None);
-        for batch in batches.take(MEASURED) {
-            last = Some(self.step(&batch, 0.0));
-            steps += 1;
-        }
-        let _ = last.map(|loss| loss.double_value(&[])); // until the device is done
-        Ok(started.elapsed().as_secs_f64() / f64::from(steps.max(1)))
+        measure_step(loader, |batch| self.step(batch, 0.0))
     }
 
     /// What the network says now.
     pub(super) fn forward(&self, inputs: &Tensor) -> Tensor {
-        self.recipe.precision.forward(&self.network, inputs, false)
+        let forward = |inputs: &Tensor| self.recipe.precision.forward(&self.network, inputs, false);
+        match &self.recipe.strands {
+            Some(strands) => strands.mean(inputs, forward),
+            None => forward(inputs),
+        }
     }
 
     /// Does something with the averaged weights in the network's place; nothing without an average.
@@ -185,6 +184,24 @@ impl Learner {
         }
         Ok(())
     }
+}
+
+/// Seconds of a step that gives its loss, after a first one that is not counted.
+pub(super) fn measure_step(loader: &Loader, mut step: impl FnMut(&Batch) -> Tensor) -> anyhow::Result<f64> {
+    let mut batches = loader.epoch(0)?;
+    if let Some(batch) = batches.next() {
+        let _ = step(&batch).double_value(&[]); // until the device is done
+    }
+    let started = Instant::now();
+    let mut steps = 0;
+    for batch in batches.take(MEASURED) {
+        let _ = step(&batch).double_value(&[]);
+        steps += 1;
+        if started.elapsed() >= PATIENCE {
+            break;
+        }
+    }
+    Ok(started.elapsed().as_secs_f64() / f64::from(steps.max(1)))
 }
 
 /// By AdamW a U-Net of tiles, by stochastic gradient descent all others, as the paper has it.

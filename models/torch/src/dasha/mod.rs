@@ -13,6 +13,7 @@
 //! killed ends as one that was not. Only with a time limit does the clock have a say in how much is done.
 
 mod average;
+pub mod bench;
 mod evaluate;
 mod finish;
 mod journal;

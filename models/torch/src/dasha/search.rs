@@ -4,7 +4,7 @@
 //! Weights and choices move on the same batches, each with an optimiser of its own, on training samples only.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use forecastd_models::dasha::card::SearchRecord;
@@ -14,7 +14,7 @@ use tch::Tensor;
 use tch::nn::VarStore;
 
 use super::journal::{Journal, Pace, Stage};
-use super::learner::{MeanLoss, is_adam, prefixed, seed_libtorch, sorted_parameters, take};
+use super::learner::{MeanLoss, is_adam, measure_step, prefixed, seed_libtorch, sorted_parameters, take};
 use super::optimizer::{Optimizer, Rule, clip_gradients};
 use super::setup::Setup;
 use super::state::Tensors;
@@ -24,8 +24,14 @@ use crate::samples::{Batch, Loader};
 /// The longest gradient of a step, weights and choices together.
 const CLIP: f64 = 1.0;
 
-/// Steps that are measured to plan with, after one that is not.
-const MEASURED: usize = 3;
+/// A search of fewer steps has learnt nothing that it could choose by.
+const FEWEST_STEPS: f64 = 20.0;
+
+/// Samples that tell how long a step of all of a batch takes at most.
+const FEW_SAMPLES: i64 = 2;
+
+/// The part of the time that a step may take to be measured as a whole.
+const WORTH_MEASURING: f64 = 0.1;
 
 /// Kernels of sequences and of tiles from this extent on are computed by Fourier transforms where no time may be
 /// measured. Every measurement on two cores had sequences' at 71 so, and none of tiles' below 9.
@@ -53,6 +59,13 @@ fn search_frame(setup: &Setup, journal: &mut Journal<'_>, index: usize, backbone
         journal.state.searches.push(record);
     }
     let plan = journal.state.searches[index].plan;
+    if plan.epochs == 0 {
+        journal.state.searches[index].pattern = Some(backbone.plain_pattern());
+        journal.save(Stage::Search, None, None)?;
+        let backbone = backbone.name();
+        journal.tell(&DashaEvent::NotSearched { backbone });
+        return Ok(());
+    }
     let mut searcher = Searcher::new(setup, backbone)?;
     searcher.supernet.set_forms(journal.state.forms.iter().cloned());
     if let Some(tensors) = journal.under_way()? {
@@ -62,7 +75,8 @@ fn search_frame(setup: &Setup, journal: &mut Journal<'_>, index: usize, backbone
     let mut pace = Pace::default();
     while let Some((epoch, epochs)) = next_epoch(&journal.state.searches[index]) {
         let started = Instant::now();
-        let mean = searcher.train(&loader, epoch, epochs)?;
+        let deadline = until.map(|until| started + seconds(until - journal.note_time(Stage::Search)));
+        let mean = searcher.train(&loader, epoch, epochs, deadline)?;
         let mean = mean.with_context(|| format!("the search with {} has diverged", backbone.name()))?;
         let each = pace.add(started.elapsed().as_secs_f64());
         let spent = journal.note_time(Stage::Search);
@@ -118,10 +132,14 @@ fn begin(
     if let Some(until) = until {
         let mut searcher = Searcher::new(setup, backbone)?;
         let loader = setup.training(searcher.seed, 1.0)?;
-        let step = searcher.measure(&loader)?;
+        let left = until - journal.note_time(Stage::Search);
+        let step = searcher.measure_within(&loader, left)?;
         journal.state.forms = searcher.supernet.forms();
         let left = until - journal.note_time(Stage::Search);
-        plan = EpochPlan::within(plan, step * loader.batches() as f64, left.max(0.0));
+        plan = match step {
+            Some(step) => EpochPlan::within(plan, step * loader.batches() as f64, left.max(0.0)),
+            None => EpochPlan { epochs: 0, ..plan },
+        };
     }
     Ok(SearchRecord {
         backbone: backbone.clone(),
@@ -133,7 +151,7 @@ fn begin(
 }
 
 /// A supernet and what moves it.
-struct Searcher<'a> {
+pub(super) struct Searcher<'a> {
     setup: &'a Setup,
     backbone: Backbone,
     seed: u64,
@@ -145,7 +163,7 @@ struct Searcher<'a> {
 }
 
 impl<'a> Searcher<'a> {
-    fn new(setup: &'a Setup, backbone: &Backbone) -> anyhow::Result<Self> {
+    pub(super) fn new(setup: &'a Setup, backbone: &Backbone) -> anyhow::Result<Self> {
         let seed = setup.seed(&format!("search {}", backbone.name()));
         seed_libtorch(seed, "weights");
         let architecture = setup.plain(&search_backbone(backbone, setup.axes()));
@@ -178,19 +196,28 @@ impl<'a> Searcher<'a> {
         })
     }
 
-    /// One epoch, from 0, and its mean loss; none if one was not finite.
-    fn train(&mut self, loader: &Loader, epoch: u32, epochs: u32) -> anyhow::Result<Option<f64>> {
+    /// One epoch, from 0, and its mean loss; none if one was not finite. After the deadline no further step begins.
+    fn train(
+        &mut self,
+        loader: &Loader,
+        epoch: u32,
+        epochs: u32,
+        deadline: Option<Instant>,
+    ) -> anyhow::Result<Option<f64>> {
         seed_libtorch(self.seed, &format!("epoch {epoch}"));
         let factor = Schedule::paper(schedule::Stage::Search, &self.backbone, self.setup.axes(), epochs).factor(epoch);
         let mut total = MeanLoss::new(self.setup.placement.device);
         for batch in loader.epoch(u64::from(epoch))? {
             let loss = self.step(&batch, factor);
             total.add(&loss, batch.inputs.size()[0]);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
         }
         Ok(total.mean())
     }
 
-    fn step(&mut self, batch: &Batch, factor: f64) -> Tensor {
+    pub(super) fn step(&mut self, batch: &Batch, factor: f64) -> Tensor {
         let recipe = &self.setup.recipe;
         let outputs = recipe.precision.forward(&self.supernet, &batch.inputs, true);
         let loss = loss(recipe.task, &outputs, &batch.targets, &recipe.loss);
@@ -209,19 +236,30 @@ impl<'a> Searcher<'a> {
 
     /// Seconds of a step. What it does to the weights is of no use afterwards.
     fn measure(&mut self, loader: &Loader) -> anyhow::Result<f64> {
+        measure_step(loader, |batch| self.step(batch, 0.0))
+    }
+
+    /// Seconds of a step; none where so many seconds are not enough for a search. A supernet's step can take longer
+    /// than all the time there is, so a few samples are asked first.
+    fn measure_within(&mut self, loader: &Loader, left: f64) -> anyhow::Result<Option<f64>> {
         let mut batches = loader.epoch(0)?;
-        if let Some(batch) = batches.next() {
-            let _ = self.step(&batch, 0.0);
-        }
+        let batch = batches.next().context("there are no training samples")?;
+        drop(batches);
+        let size = batch.inputs.size()[0];
+        let few = FEW_SAMPLES.min(size);
+        let batch = Batch {
+            inputs: batch.inputs.narrow(0, 0, few),
+            targets: batch.targets.narrow(0, 0, few),
+        };
+        let _ = self.step(&batch, 0.0).double_value(&[]); // forms are chosen
         let started = Instant::now();
-        let mut last = None;
-        let mut steps = 0;
-        for batch in batches.take(MEASURED) {
-            last = Some(self.step(&batch, 0.0));
-            steps += 1;
+        let _ = self.step(&batch, 0.0).double_value(&[]);
+        let most = started.elapsed().as_secs_f64() * size as f64 / few as f64;
+        if most > WORTH_MEASURING * left {
+            return Ok(None);
         }
-        let _ = last.map(|loss| loss.double_value(&[])); // until the device is done
-        Ok(started.elapsed().as_secs_f64() / f64::from(steps.max(1)))
+        let step = self.measure(loader)?;
+        Ok((step * FEWEST_STEPS <= left).then_some(step))
     }
 
     fn state(&self) -> Tensors {
@@ -248,6 +286,11 @@ impl<'a> Searcher<'a> {
         }
         Ok(())
     }
+}
+
+/// Of a time that may be over.
+fn seconds(left: f64) -> Duration {
+    Duration::try_from_secs_f64(left).unwrap_or_default()
 }
 
 /// The paper's: what the length of a choice's gradient is divided by. Of tiles it differs by task there, from 100 to

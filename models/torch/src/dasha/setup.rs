@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use forecastd_models::dasha::artifact::has_two_strands;
 use forecastd_models::dasha::card::Candidate;
 use forecastd_models::dasha::frames::{batch_size, frames};
 use forecastd_models::dasha::plan::StageTimes;
@@ -13,14 +14,15 @@ use forecastd_models::dasha::{
     Architecture, Augmentation, Backbone, DashaJob, Extras, HyperParameters, Metric, Random, SampleSet, Scaling, Split,
     Task, Variation,
 };
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::evaluate::Examiner;
 use super::learner::Recipe;
 use super::precision::Precision;
+use crate::augment::Strands;
 use crate::device::Placement;
 use crate::nets::{LossOptions, check_space};
-use crate::predict::prediction_batch;
+use crate::predictor::prediction_batch;
 use crate::samples::{Loader, LoaderOptions, Samples};
 
 /// A run's job and data.
@@ -73,6 +75,7 @@ impl Setup {
                 device: placement.device,
                 precision: Precision::of(placement.device, job.training.full_precision),
                 loss,
+                strands: both_strands(&job, set, placement.device),
                 training: job.training.clone(),
             }),
             placement: placement.clone(),
@@ -153,8 +156,15 @@ impl Setup {
         self.training(self.seed(&format!("samples {}", hyper_parameters.seed)), part)
     }
 
-    /// A split, to be predicted. Of all networks the widest says how much at once.
+    /// A split, to be predicted.
     pub(super) fn examiner(&self, split: Split) -> anyhow::Result<Examiner> {
+        let (set, device) = (self.set(), self.placement.device);
+        let loader = self.in_order(split)?;
+        Ok(Examiner::new(loader, set.task, set.labels.len(), &self.scaling, device))
+    }
+
+    /// A split once, in its order, as it is. Of all networks the widest says how much at once.
+    pub(super) fn in_order(&self, split: Split) -> anyhow::Result<Loader> {
         let networks = self.varied().into_iter();
         let batch = networks
             .map(|network| prediction_batch(&self.architecture(&network), self.placement.memory))
@@ -167,9 +177,7 @@ impl Setup {
             augmentation: Augmentation::default(),
             threads: 1,
         };
-        let loader = self.loader(split, options)?;
-        let (set, device) = (self.set(), self.placement.device);
-        Ok(Examiner::new(loader, set.task, set.labels.len(), &self.scaling, device))
+        self.loader(split, options)
     }
 
     fn loader(&self, split: Split, options: LoaderOptions) -> anyhow::Result<Loader> {
@@ -185,6 +193,15 @@ fn plain(backbone: &Backbone) -> Candidate {
         searched: false,
         extras: Extras::default(),
     }
+}
+
+/// What was trained on both strands is asked of both.
+fn both_strands(job: &DashaJob, set: &SampleSet, device: Device) -> Option<Strands> {
+    let is_read = job.training.augmentation(&set.input).reverse_complement > 0.0;
+    let has_two = has_two_strands(&set.element, set.task);
+    (is_read && has_two)
+        .then(|| Strands::of(&set.element, device))
+        .flatten()
 }
 
 fn trial_count(job: &DashaJob, frames: usize) -> u32 {

@@ -75,7 +75,8 @@ fn end_of_trials(setup: &Setup, journal: &Journal<'_>, own: f64) -> f64 {
 
 /// Each frame with its searched kernels, then each with its plain ones, unless they are the same.
 pub(super) fn candidates(setup: &Setup, state: &State) -> Vec<Candidate> {
-    let searched = state.searches.iter().filter_map(|record| {
+    let searched = state.searches.iter().filter(|record| !record.losses.is_empty());
+    let searched = searched.filter_map(|record| {
         let pattern = record.pattern.clone()?;
         Some(Candidate {
             backbone: record.backbone.clone(),

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::convolution::{Step, around};
+use crate::device::wait;
 
 /// How a convolution with a large kernel is computed. Both give the same, up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +53,17 @@ struct Known {
 
 /// Each form is measured so often, after one run that is not counted; the fastest counts.
 const RUNS: usize = 3;
+
+/// Time is nearly proportional to the number of samples, so that a few tell which form is faster: all of a batch of
+/// large tiles took minutes for every layer.
+const SAMPLES: i64 = 2;
+
+/// So many times the products of the other form need no measurement: the widest kernels of tiles of 200 by 200 pixels
+/// took many minutes, tap by tap.
+const HOPELESS: f64 = 10.0;
+
+/// A first run of this length says enough by itself: what it does once only is little beside it.
+const LONG: Duration = Duration::from_millis(100);
 
 impl Forms {
     /// One form for all, and no measurement.
@@ -143,6 +155,9 @@ impl Correlation {
     }
 
     fn faster(&self, input: &Tensor, kernel: &Tensor) -> Form {
+        if self.direct_products() > HOPELESS * self.fourier_products() {
+            return Form::Fourier;
+        }
         let (direct, fourier) = (
             self.time(Form::Direct, input, kernel),
             self.time(Form::Fourier, input, kernel),
@@ -150,10 +165,37 @@ impl Correlation {
         if fourier < direct { Form::Fourier } else { Form::Direct }
     }
 
+    /// Products of one sample, tap by tap.
+    fn direct_products(&self) -> f64 {
+        let outputs: f64 = self
+            .size
+            .iter()
+            .map(|size| (size / self.stride).max(1) as f64)
+            .product();
+        outputs * self.channel_pairs() * (self.extent as f64).powi(self.size.len() as i32)
+    }
+
+    /// About as many of the transforms and of what is done between them, the kernels' own included.
+    fn fourier_products(&self) -> f64 {
+        let length: f64 = self
+            .size
+            .iter()
+            .map(|size| smooth(size + self.extent - 1) as f64)
+            .product();
+        let transforms = (self.inputs + self.outputs) as f64 + self.channel_pairs();
+        2.0 * length * (transforms * length.log2() + self.channel_pairs())
+    }
+
+    fn channel_pairs(&self) -> f64 {
+        let seen = if self.depthwise { 1 } else { self.inputs };
+        (self.outputs * seen) as f64
+    }
+
     /// Of one step there and back, on copies that the network's own gradients know nothing of.
     fn time(&self, form: Form, input: &Tensor, kernel: &Tensor) -> Duration {
         let leaf = |values: &Tensor| values.detach().copy().set_requires_grad(true);
-        let (input, kernel) = (leaf(input), leaf(kernel));
+        let few = input.narrow(0, 0, input.size()[0].min(SAMPLES));
+        let (input, kernel) = (leaf(&few), leaf(kernel));
         let once = || {
             wait(input.device());
             let started = Instant::now();
@@ -162,15 +204,11 @@ impl Correlation {
             wait(input.device());
             started.elapsed()
         };
-        once();
+        let first = once();
+        if first >= LONG {
+            return first;
+        }
         (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX)
-    }
-}
-
-/// Until the device has done what it was asked.
-fn wait(device: Device) {
-    if let Device::Cuda(number) = device {
-        Cuda::synchronize(number as i64);
     }
 }
 
@@ -194,6 +232,23 @@ fn smooth(at_least: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wide_kernels_of_large_tiles_are_hopeless_tap_by_tap_and_small_ones_are_measured() {
+        let ratio = |size: i64, extent: i64| {
+            let correlation = Correlation {
+                inputs: 32,
+                outputs: 32,
+                depthwise: false,
+                size: vec![size, size],
+                extent,
+                stride: 1,
+            };
+            correlation.direct_products() / correlation.fourier_products()
+        };
+        assert!(ratio(200, 57) > HOPELESS);
+        assert!(ratio(64, 9) < HOPELESS && ratio(200, 3) < 1.0);
+    }
 
     #[test]
     fn a_transform_is_as_long_as_a_product_of_small_primes() {

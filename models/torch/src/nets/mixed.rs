@@ -61,6 +61,11 @@ impl MixedConvolution {
         path.randn(name, &[candidates as i64], 0.0, CHOICE_DEVIATION)
     }
 
+    /// The taps of all candidates, `[outputs, inputs, taps]`.
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// What each candidate's kernel is multiplied by, given the noise.
     pub(super) fn coefficients(&self, noise: &Tensor) -> Tensor {
         (&self.choice + noise).softmax(0, Kind::Float)

@@ -34,8 +34,10 @@ mod placement;
 mod supernet;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub use form::{Correlation, Form};
 pub use loss::{LossOptions, loss};
 pub use network::Network;
 pub use supernet::{Supernet, check_space, search_backbone};
+pub use ways::{Layer, Sum, WayTime, time_ways};

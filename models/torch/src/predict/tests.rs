@@ -2,13 +2,15 @@
 
 use std::fs;
 
-use forecastd_models::dasha::{ElementType, Normalisation, Scale};
-use tch::Device;
+use forecastd_models::dasha::{Backbone, ElementType, Normalisation, Scale};
+use tch::nn::{self, ModuleT};
+use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
 use super::*;
 use crate::artifact::save;
 use crate::artifact::tests::{described, network};
+use crate::nets::Network;
 use crate::samples::tests::{described as samples_of, folder};
 
 /// An artifact of random weights, and what is to be predicted; the folder of the artifact first.
@@ -154,13 +156,4 @@ fn a_value_that_is_not_finite_is_told_and_no_result_is_left() {
     let told = format!("{:#}", case.run().expect_err("NaN"));
     assert!(told.contains("sample 2: band 0, position 1: NaN"), "{told}");
     assert!(!case.samples.path().join("scores.bin").exists());
-}
-
-#[test]
-fn a_batch_is_as_large_as_memory_allows() {
-    let architecture = described().architecture;
-    assert_eq!(prediction_batch(&architecture, 0), 1);
-    assert_eq!(prediction_batch(&architecture, usize::MAX), MAX_BATCH as usize);
-    let one = 4 * COPIES as usize * 4 * 16;
-    assert_eq!(prediction_batch(&architecture, 10 * one), 10);
 }

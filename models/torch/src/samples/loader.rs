@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use forecastd_models::dasha::samples::NO_SYMBOL;
-use forecastd_models::dasha::{Augmentation, ElementType, Normalisation, Random, SampleSet, Scaling, Task};
+use forecastd_models::dasha::{Augmentation, Random, SampleSet, Scaling, Task};
 use tch::{Device, Kind, Tensor};
 
+use super::decoder::{InputDecoder, Scales};
 use super::{Samples, SamplesError};
 use crate::augment::Augmenter;
 
@@ -234,71 +234,34 @@ fn joined<'a>(indices: &[u32], record: usize, of: impl Fn(u32) -> &'a [u8]) -> V
     bytes
 }
 
-/// Makes numbers of bytes, on the device.
+/// Makes tensors of the bytes of a batch, on the device.
 #[derive(Debug)]
 struct Decoder {
-    element: ElementType,
+    inputs: InputDecoder,
     task: Task,
-    bands: i64,
     size: Vec<i64>,
     outputs: i64,
-    device: Device,
-    inputs: Scales,
     targets: Option<Scales>,
+    device: Device,
 }
 
 impl Decoder {
     fn new(set: &SampleSet, scaling: &Scaling, device: Device) -> Self {
-        let axes = set.input.size.len();
-        assert!(
-            scaling.inputs.fits(set.input.bands as usize),
-            "a scale for each band, as the caller has checked"
-        );
         Self {
-            element: set.element.clone(),
+            inputs: InputDecoder::new(&set.input, &set.element, &scaling.inputs, device),
             task: set.task,
-            bands: i64::from(set.input.bands),
             size: set.input.size.iter().copied().map(i64::from).collect(),
             outputs: set.labels.len() as i64,
-            device,
-            inputs: Scales::new(&scaling.inputs, axes, device),
             targets: scaling.targets.as_ref().map(|targets| Scales::new(targets, 0, device)),
+            device,
         }
     }
 
     fn decode(&self, copied: &Copied) -> Batch {
         Batch {
-            inputs: self.decode_inputs(copied),
+            inputs: self.inputs.decode(copied.count, &copied.inputs),
             targets: self.decode_targets(copied),
         }
-    }
-
-    fn decode_inputs(&self, copied: &Copied) -> Tensor {
-        let shape = |bands: &[i64]| [&[copied.count as i64], bands, &self.size[..]].concat();
-        let raw = |kind| Tensor::from_data_size(&copied.inputs, &shape(&[self.bands]), kind).to_device(self.device);
-        let numbers = match &self.element {
-            ElementType::U8 => raw(Kind::Uint8).to_kind(Kind::Float),
-            ElementType::I16 => raw(Kind::Int16).to_kind(Kind::Float),
-            // libtorch does little with unsigned shorts: they come as signed ones, the upper half below zero.
-            ElementType::U16 => raw(Kind::Int16)
-                .to_kind(Kind::Int)
-                .bitwise_and(0xffff)
-                .to_kind(Kind::Float),
-            ElementType::F32 => raw(Kind::Float),
-            ElementType::Symbol { .. } => {
-                let letters = Tensor::from_data_size(&copied.inputs, &shape(&[1]), Kind::Uint8).to_device(self.device);
-                return self.one_hot(&letters);
-            }
-        };
-        self.inputs.apply(&numbers)
-    }
-
-    /// One band a letter; [`NO_SYMBOL`] is above all of them, and so in none.
-    fn one_hot(&self, letters: &Tensor) -> Tensor {
-        debug_assert!(self.bands < i64::from(NO_SYMBOL));
-        let shape = [vec![1, self.bands], vec![1; self.size.len()]].concat();
-        let bands = Tensor::arange(self.bands, (Kind::Uint8, self.device)).view(&shape[..]);
-        letters.eq_tensor(&bands).to_kind(Kind::Float)
     }
 
     fn decode_targets(&self, copied: &Copied) -> Tensor {
@@ -321,37 +284,5 @@ impl Decoder {
                     .map_or(values.shallow_clone(), |scales| scales.apply(&values))
             }
         }
-    }
-}
-
-/// A [`Normalisation`] where tensors are.
-#[derive(Debug)]
-pub(crate) struct Scales {
-    mean: Tensor,
-    deviation: Tensor,
-}
-
-impl Scales {
-    /// For tensors whose second axis is that of the scales, with so many axes after it.
-    pub(crate) fn new(normalisation: &Normalisation, axes: usize, device: Device) -> Self {
-        let tensor = |values: Vec<f32>| {
-            let shape = [vec![1, values.len() as i64], vec![1; axes]].concat();
-            Tensor::from_slice(&values).view(&shape[..]).to_device(device)
-        };
-        let scales = || normalisation.0.iter();
-        Self {
-            mean: tensor(scales().map(|scale| scale.mean as f32).collect()),
-            deviation: tensor(scales().map(|scale| scale.deviation as f32).collect()),
-        }
-    }
-
-    /// To mean zero and deviation one.
-    pub(crate) fn apply(&self, values: &Tensor) -> Tensor {
-        (values - &self.mean) / &self.deviation
-    }
-
-    /// And back.
-    pub(crate) fn undo(&self, values: &Tensor) -> Tensor {
-        values * &self.deviation + &self.mean
     }
 }

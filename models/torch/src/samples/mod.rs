@@ -3,6 +3,7 @@
 //! The files stay on disk: what a batch needs is read into the page cache as it is needed, and the kernel may let go
 //! of it again. [`Loader`] makes tensors of them.
 
+mod decoder;
 mod error;
 mod loader;
 mod mapped;
@@ -16,8 +17,8 @@ use forecastd_models::dasha::samples::NO_CLASS;
 use forecastd_models::dasha::{ElementType, SampleSet, Split, Task};
 use memmap2::Mmap;
 
+pub(crate) use decoder::{InputDecoder, Scales};
 pub use error::SamplesError;
-pub(crate) use loader::Scales;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
 
 use mapped::map_records;

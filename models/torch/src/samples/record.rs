@@ -1,6 +1,6 @@
 //! One record of the flat files: where it lies, what it says, whether it may say so.
 
-use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
+use forecastd_models::dasha::samples::{NO_CLASS, input_fault};
 use forecastd_models::dasha::{ElementType, SampleSet, Task};
 
 /// The record of one sample.
@@ -34,23 +34,7 @@ fn class_of(bytes: &[u8]) -> u32 {
 
 /// What is wrong with an input.
 pub(super) fn fault(set: &SampleSet, bytes: &[u8]) -> Option<String> {
-    match &set.element {
-        ElementType::F32 => {
-            let (place, value) = floats(bytes).enumerate().find(|(_, value)| !value.is_finite())?;
-            let positions = set.input.positions() as usize;
-            let (band, position) = (place / positions, place % positions);
-            Some(format!("band {band}, position {position}: {value}"))
-        }
-        ElementType::Symbol { alphabet } => {
-            let letters = alphabet.chars().count();
-            let strange = |symbol: u8| symbol != NO_SYMBOL && usize::from(symbol) >= letters;
-            let (position, symbol) = bytes.iter().enumerate().find(|(_, symbol)| strange(**symbol))?;
-            Some(format!(
-                "position {position}: letter {symbol} of an alphabet of {letters}"
-            ))
-        }
-        ElementType::U8 | ElementType::U16 | ElementType::I16 => None,
-    }
+    input_fault(&set.input, &set.element, bytes)
 }
 
 /// What is wrong with a target.

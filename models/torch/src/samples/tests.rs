@@ -29,6 +29,7 @@ pub(crate) fn described(
         task,
         labels: (0..outputs).map(|label| label.to_string()).collect(),
         hash: String::new(),
+        cells: Default::default(),
     }
 }
 

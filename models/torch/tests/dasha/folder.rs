@@ -89,6 +89,7 @@ fn set(task: Task, labels: &[&str], bands: u32, size: &[u32], count: u64) -> Sam
         task,
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         hash: "of the test".to_owned(),
+        cells: Default::default(),
     }
 }
 

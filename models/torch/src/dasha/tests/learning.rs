@@ -31,6 +31,7 @@ fn noise() -> (TempDir, Loader) {
         task: Task::Classify,
         labels: vec!["a".to_owned(), "b".to_owned()],
         hash: String::new(),
+        cells: Default::default(),
     };
     let mut random = Random::new(1);
     let values = (0..COUNT * u64::from(LENGTH)).flat_map(|_| (random.normal() as f32).to_le_bytes());
@@ -72,6 +73,7 @@ fn learner() -> Learner {
         extras: Extras::default(),
     };
     let recipe = Rc::new(Recipe {
+        strands: None,
         task: Task::Classify,
         device: Device::Cpu,
         precision: Precision::Single,

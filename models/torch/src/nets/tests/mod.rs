@@ -10,6 +10,7 @@ mod layers;
 mod losses;
 mod mixed;
 mod search;
+mod ways;
 
 /// What PyTorch has said.
 struct Golden(HashMap<String, Tensor>);

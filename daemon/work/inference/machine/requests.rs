@@ -1,0 +1,283 @@
+//! Requests: queued, sent as batches, answered one by one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forecastd_models::dasha::Task;
+use forecastd_models::inference::{Fault, Request};
+
+use super::Machine;
+use crate::message::inference::{InferenceAnswer, InferenceError, ModelCounts, Outputs};
+use crate::work::inference::check_input_length;
+use crate::work::inference::queue::{Batch, Queue, Verdict};
+use crate::work::inference::request::Pending;
+use crate::work::inference::roster::{Key, Standing};
+
+/// Bytes of samples in one batch: it and its copies are memory of both processes. A request of more is a batch by
+/// itself.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// The part of the last batch's time that the next may wait for the callers of the last, who often ask again at once:
+/// without it, the first of them makes a batch by itself and the others wait for that.
+const LINGER_PART: u32 = 8;
+
+/// The longest such wait.
+const LONGEST_LINGER: Duration = Duration::from_millis(1);
+
+/// A batch that the child computes.
+#[derive(Debug)]
+pub(super) struct Flight {
+    id: u64,
+    pub(super) key: Key,
+    batch: Batch,
+    pub(super) since: Instant,
+}
+
+/// A moment in which callers who have just been answered may ask again.
+#[derive(Debug)]
+pub(super) struct Linger {
+    key: Key,
+    /// So many may come.
+    samples: usize,
+    pub(super) until: Instant,
+}
+
+impl Flight {
+    /// Whether a child has ended over this batch before.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.batch.is_suspect
+    }
+}
+
+impl Machine {
+    /// Somebody asks.
+    pub(in crate::work::inference) fn request(&mut self, pending: Pending, now: Instant) {
+        match self.admit(&pending, now) {
+            Ok(key) => {
+                let queue = self.queues.entry(key).or_default();
+                queue.push(pending);
+                self.show_waiting(key);
+            }
+            Err(error) => pending.answer(Err(error)),
+        }
+    }
+
+    /// The version that a request is for, if it may wait for it.
+    fn admit(&mut self, pending: &Pending, now: Instant) -> Result<Key, InferenceError> {
+        let key = self.roster.resolve(&pending.request)?;
+        if let Some(error) = self.absent.as_ref().filter(|_| self.backoff.until(now).is_some()) {
+            let reason = error.to_string();
+            return Err(InferenceError::Unavailable { reason });
+        }
+        // Asked before, but perhaps of another version: the pointer may have moved since.
+        if let Some(description) = self.roster.get(key).and_then(|entry| entry.description.as_ref()) {
+            check_input_length(&pending.request, description)?;
+        }
+        if self.is_full(key, pending) {
+            self.queues.values_mut().for_each(|queue| queue.drop_moot(now));
+        }
+        if self.is_full(key, pending) {
+            return Err(InferenceError::Overloaded {
+                model: Arc::clone(&pending.request.model),
+                waiting: self.queues.get(&key).map_or(0, Queue::samples),
+            });
+        }
+        Ok(key)
+    }
+
+    /// Whether there is no room for it. Where nothing waits, there is room for any.
+    fn is_full(&self, key: Key, pending: &Pending) -> bool {
+        let samples = self.queues.get(&key).map_or(0, Queue::samples);
+        let bytes: usize = self.queues.values().map(Queue::bytes).sum();
+        let too_many = samples > 0 && samples + pending.samples() > self.limits.waiting;
+        too_many || (bytes > 0 && bytes + pending.bytes() > self.limits.waiting_bytes)
+    }
+
+    /// Sends the next batch, if the child is idle: the version whose first request waits longest is next.
+    pub(super) fn send_next(&mut self, now: Instant) {
+        while self.flight.is_none() {
+            let Some(key) = self.next_key() else { return };
+            if self.lingers(key) {
+                return;
+            }
+            let batch = self.next_batch(key, now);
+            self.show_waiting(key);
+            if let Some(batch) = batch {
+                self.launch(key, batch, now);
+            }
+        }
+    }
+
+    fn next_key(&self) -> Option<Key> {
+        let ready = |key: &Key| {
+            self.roster
+                .get(*key)
+                .is_some_and(|entry| entry.standing == Standing::Ready)
+        };
+        let waiting = self.queues.iter().filter(|(key, _)| ready(key));
+        let oldest = waiting.filter_map(|(key, queue)| Some((queue.oldest()?, *key)));
+        oldest.min().map(|(_, key)| key)
+    }
+
+    /// Whether the next batch of this version still waits for callers of the last.
+    fn lingers(&self, key: Key) -> bool {
+        let waiting = self.queues.get(&key).map_or(0, Queue::samples);
+        self.linger
+            .as_ref()
+            .is_some_and(|linger| linger.key == key && waiting < linger.samples)
+    }
+
+    fn next_batch(&mut self, key: Key, now: Instant) -> Option<Batch> {
+        let most = self.roster.get(key)?.most.min(self.limits.batch as usize).max(1);
+        self.queues.get_mut(&key)?.next_batch(most, BATCH_BYTES, now)
+    }
+
+    fn launch(&mut self, key: Key, batch: Batch, now: Instant) {
+        let id = self.next_id();
+        let counts = batch.requests.iter().map(|pending| pending.request.count).collect();
+        let slices: Vec<&[u8]> = batch
+            .requests
+            .iter()
+            .map(|pending| &pending.request.inputs[..])
+            .collect();
+        if !self.send(&Request::Infer { id, key, counts }, &slices) {
+            for pending in batch.requests {
+                let reason = "the samples are too large to be sent".to_owned();
+                pending.answer(Err(InferenceError::Failed { reason }));
+            }
+            return;
+        }
+        for pending in &batch.requests {
+            pending.set_sent(true);
+        }
+        self.linger = None;
+        self.count(key, |counts| counts.batches.add(batch.samples() as u32));
+        self.flight = Some(Flight {
+            id,
+            key,
+            batch,
+            since: now,
+        });
+    }
+
+    /// The child has computed a batch.
+    pub(super) fn answered(
+        &mut self,
+        id: u64,
+        faults: Vec<Fault>,
+        compute: Duration,
+        slices: Vec<Vec<u8>>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let flight = self.landed(id)?;
+        let Some(entry) = self.roster.get(flight.key) else {
+            return Err("computed with a network that is gone".to_owned());
+        };
+        let Some(description) = &entry.description else {
+            return Err("computed with a network that it had not loaded".to_owned());
+        };
+        let (record, is_dense) = (
+            description.output_bytes(),
+            description.architecture.task == Task::Segment,
+        );
+        let samples = flight.batch.samples() as u32;
+        let version = Arc::clone(&entry.version);
+        let mut reasons = reasons(faults, flight.batch.requests.len())?;
+        let strange = |(place, pending): (usize, &Pending)| {
+            reasons[place].is_none() && slices.get(place).map(Vec::len) != Some(pending.samples() * record)
+        };
+        if slices.len() != flight.batch.requests.len() || flight.batch.requests.iter().enumerate().any(strange) {
+            let fault = "answered what cannot be true: records that do not add up".to_owned();
+            self.flight = Some(flight); // it is tried again, by another child
+            return Err(fault);
+        }
+        self.count(flight.key, |counts| counts.compute += compute);
+        self.linger = Some(Linger {
+            key: flight.key,
+            samples: samples as usize,
+            until: now + (compute / LINGER_PART).min(LONGEST_LINGER),
+        });
+        for (place, (pending, slice)) in flight.batch.requests.into_iter().zip(slices).enumerate() {
+            let queue = flight.since.saturating_duration_since(pending.arrived);
+            pending.answer(match reasons[place].take() {
+                Some(reason) => Err(InferenceError::Failed { reason }),
+                None => Ok(InferenceAnswer {
+                    version: Arc::clone(&version),
+                    outputs: outputs(slice, is_dense),
+                    queue,
+                    compute,
+                    batch: samples,
+                }),
+            });
+        }
+        Ok(())
+    }
+
+    /// The child could not compute a batch.
+    pub(super) fn failed(&mut self, id: u64, message: &str) -> Result<(), String> {
+        let flight = self.landed(id)?;
+        let verdict = flight.batch.after_failure();
+        self.carry_out(flight.key, verdict, |_| InferenceError::Failed {
+            reason: format!("libtorch: {message}"),
+        });
+        Ok(())
+    }
+
+    /// The child ended over a batch.
+    pub(super) fn bury(&mut self, flight: Flight, how: &str) {
+        let verdict = flight.batch.after_death();
+        self.carry_out(flight.key, verdict, |pending| InferenceError::Poison {
+            deaths: pending.deaths,
+            how: how.to_owned(),
+        });
+    }
+
+    fn carry_out(&mut self, key: Key, verdict: Verdict, error: impl FnOnce(&Pending) -> InferenceError) {
+        if let Some(pending) = verdict.poison {
+            let error = error(&pending);
+            pending.answer(Err(error));
+        }
+        let retried: usize = verdict.again.iter().map(|batch| batch.requests.len()).sum();
+        self.queues.entry(key).or_default().put_back(verdict.again);
+        self.count(key, |counts| counts.retried += retried as u64);
+        self.show_waiting(key);
+    }
+
+    fn landed(&mut self, id: u64) -> Result<Flight, String> {
+        let flight = self.flight.take_if(|flight| flight.id == id);
+        flight.ok_or_else(|| "answered what nobody asked".to_owned())
+    }
+
+    fn count(&self, key: Key, count: impl FnOnce(&mut ModelCounts)) {
+        if let Some(entry) = self.roster.get(key) {
+            self.board.count(&entry.name, count);
+        }
+    }
+
+    fn show_waiting(&self, key: Key) {
+        let Some(entry) = self.roster.get(key) else { return };
+        let of_name = |key: &Key| self.roster.get(*key).is_some_and(|other| other.name == entry.name);
+        let queues = self.queues.iter().filter(|(key, _)| of_name(key));
+        let waiting = queues.map(|(_, queue)| queue.samples()).sum();
+        self.board.count(&entry.name, |counts| counts.waiting = waiting);
+    }
+}
+
+/// For each request of a batch why it failed, if it did.
+fn reasons(faults: Vec<Fault>, requests: usize) -> Result<Vec<Option<String>>, String> {
+    let mut reasons = vec![None; requests];
+    for fault in faults {
+        let place = reasons.get_mut(fault.request as usize);
+        let place = place.ok_or_else(|| "answered what cannot be true: a fault of no request".to_owned())?;
+        *place = Some(format!("sample {}: {}", fault.sample, fault.reason));
+    }
+    Ok(reasons)
+}
+
+fn outputs(records: Vec<u8>, is_dense: bool) -> Outputs {
+    if is_dense {
+        return Outputs::Classes(records);
+    }
+    let scores = records.as_chunks().0.iter();
+    Outputs::Scores(scores.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}

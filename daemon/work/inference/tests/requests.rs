@@ -1,0 +1,185 @@
+//! Requests: batched by pull, bounded, cancelled, answered by their deadline.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_is_answered_by_the_active_version_and_counted() {
+    let story = Story::doubling(Limits::default()).await;
+    let outcome = story.inference.infer(request(&[1.5, -2.0], LONG)).await;
+    let answer = outcome.expect("it is answered");
+    assert_eq!(answer.outputs, Outputs::Scores(vec![3.0, -4.0]));
+    assert_eq!((&*answer.version, answer.batch), ("x2", 2));
+    let counts = story.counts();
+    assert_eq!((counts.requests, counts.answered, counts.samples), (1, 1, 2));
+    assert_eq!(
+        (counts.batches.count(), counts.batches.samples, counts.waiting),
+        (1, 2, 0)
+    );
+    assert_eq!(counts.compute, Duration::from_micros(100));
+    assert!(counts.failures.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_queues_up_while_the_child_works_is_one_batch_up_to_a_bound() {
+    for (bound, expected) in [(64, vec![5; 5]), (3, vec![3, 3, 3, 2, 2])] {
+        let limits = Limits {
+            batch: bound,
+            ..Limits::default()
+        };
+        let story = Story::doubling(limits).await;
+        let outcomes = story.ask_together(&[1.0, 2.0, 3.0, 4.0, 5.5]).await;
+        let batches: Vec<u32> = outcomes
+            .iter()
+            .map(|outcome| outcome.as_ref().map_or(0, |answer| answer.batch))
+            .collect();
+        assert_eq!(batches, expected);
+        let scores: Vec<f32> = outcomes.iter().map(score).collect();
+        assert_eq!(scores, [2.0, 4.0, 6.0, 8.0, 11.0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_more_samples_than_a_batch_has_is_a_batch_by_itself() {
+    let limits = Limits {
+        batch: 2,
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    let outcome = story.inference.infer(request(&[1.0, 2.0, 3.0], LONG)).await;
+    let answer = outcome.expect("it is answered");
+    assert_eq!(
+        (answer.outputs, answer.batch),
+        (Outputs::Scores(vec![2.0, 4.0, 6.0]), 3)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overload_is_answered_at_once_and_those_who_wait_are_served() {
+    let limits = Limits {
+        waiting: 2,
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    let busy = story.occupy(Duration::from_millis(300)).await;
+    let waiting = [
+        story.begin(request(&[1.0], LONG)).await,
+        story.begin(request(&[2.0], LONG)).await,
+    ];
+    let refused = error(&story.ask(3.0).await);
+    assert!(!busy.is_finished(), "it waited for its turn");
+    assert_eq!(
+        refused,
+        InferenceError::Overloaded {
+            model: "m".into(),
+            waiting: 2
+        }
+    );
+    for (task, expected) in waiting.into_iter().zip([2.0, 4.0]) {
+        assert_eq!(score(&ended(task).await), expected);
+    }
+    assert_eq!(story.counts().failures.get("overload"), Some(&1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_wait_are_bounded_over_all_versions() {
+    let limits = Limits {
+        waiting_bytes: 8,
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    story.load("m", "x3").await.expect("it is loaded");
+    let _busy = story.occupy(Duration::from_millis(100)).await;
+    let waiting = story.begin(request(&[1.0, 2.0], LONG)).await;
+    let mut other = request(&[1.0], LONG);
+    other.version = Some("x3".into());
+    let refused = error(&story.inference.infer(other).await);
+    assert_eq!(refused.label(), "overload");
+    assert!(ended(waiting).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_deadline_comes_first_is_told_so_and_never_computed() {
+    let story = Story::doubling(Limits::default()).await;
+    let busy = story.occupy(Duration::from_millis(300)).await;
+    let late = story.ask_within(1.0, Duration::from_millis(10)).await;
+    assert_eq!(error(&late), InferenceError::Deadline { stage: Stage::Waiting });
+    assert!(!busy.is_finished());
+    assert!(ended(busy).await.is_ok());
+    assert_eq!(score(&story.ask(2.0).await), 4.0);
+    assert_eq!(story.counts().batches.samples, 2);
+    assert_eq!(story.counts().waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_hangs_costs_its_callers_no_more_than_their_deadline() {
+    let story = Story::doubling(Limits::default()).await;
+    let outcome = story.ask_within(fake::HANG, Duration::from_millis(50)).await;
+    assert_eq!(
+        error(&outcome),
+        InferenceError::Deadline {
+            stage: Stage::Computing
+        }
+    );
+    assert_eq!(story.counts().failures.get("deadline"), Some(&1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_waited_for_any_more_is_not_computed() {
+    let story = Story::doubling(Limits::default()).await;
+    let busy = story.occupy(Duration::from_millis(100)).await;
+    let cancelled = story.begin(request(&[1.0], LONG)).await;
+    cancelled.abort();
+    assert!(cancelled.await.is_err());
+    let asked = story.begin(request(&[2.0], LONG)).await;
+    assert!(ended(busy).await.is_ok());
+    assert_eq!(ended(asked).await.expect("it is answered").batch, 1);
+    let counts = story.counts();
+    assert_eq!((counts.requests, counts.answered, counts.cancelled), (3, 2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_no_network_takes_is_refused_in_words() {
+    let story = Story::doubling(Limits::default()).await;
+    let told = |request: InferenceRequest| {
+        let inference = story.inference.clone();
+        async move { error(&inference.infer(request).await) }
+    };
+    let mut cut = request(&[1.0], LONG);
+    cut.inputs.pop();
+    let cut = told(cut).await;
+    assert_eq!(
+        (cut.label(), cut.to_string()),
+        ("input", "3 bytes for 1 samples; the model takes 4 each".to_owned())
+    );
+    let none = told(request(&[], LONG)).await;
+    assert!(none.to_string().contains("without samples"), "{none}");
+    let strange = told(request(&[1.0, f32::NAN], LONG)).await;
+    assert!(
+        strange.to_string().contains("sample 1: band 0, position 0: NaN"),
+        "{strange}"
+    );
+    let mut unknown = request(&[1.0], LONG);
+    unknown.model = "n".into();
+    assert_eq!(told(unknown).await, InferenceError::UnknownModel { model: "n".into() });
+    let mut version = request(&[1.0], LONG);
+    version.version = Some("x9".into());
+    assert!(matches!(told(version).await, InferenceError::UnknownVersion { .. }));
+    let counts = story.inference.counts();
+    assert_eq!((counts.unknown, counts.models.len()), (1, 1));
+    assert_eq!(story.counts().failures.get("input"), Some(&3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_breaks_a_batch_is_found_and_fails_alone() {
+    let story = Story::doubling(Limits::default()).await;
+    let outcomes = story
+        .ask_together(&[1.0, 2.0, fake::BREAK_BATCH, 4.0, fake::NOT_FINITE, 6.0])
+        .await;
+    for place in [0, 1, 3, 5] {
+        assert_eq!(score(&outcomes[place]), 2.0 * (place + 1) as f32);
+    }
+    assert_eq!(error(&outcomes[2]).to_string(), "libtorch: out of memory");
+    assert_eq!(error(&outcomes[4]).to_string(), "sample 0: output 0 is NaN");
+    assert_eq!(story.counts().failures.get("failed"), Some(&2));
+    assert_eq!(story.restarts(), 0);
+}

@@ -1,0 +1,37 @@
+//! `forecastd-torch --infer`: the serving child. It holds networks and applies them to whatever the daemon sends.
+//!
+//! One thread computes, and reads the socket between two batches: each thread more that a request goes through costs
+//! it more than the socket does. A second one reads, checks and builds artifacts, so that a network that is being
+//! loaded holds up no other for longer than a forward pass. A third sees to it that this process ends with its daemon.
+
+pub mod bench;
+mod loader;
+mod server;
+
+use std::os::unix::net::UnixStream;
+
+use forecastd_models::inference::PROTOCOL;
+use forecastd_models::torch_job::Hello;
+
+use crate::device::Placement;
+use crate::{parent, serve, wire};
+
+use server::Server;
+
+/// Serves the daemon at the other end of `socket` until that end closes.
+///
+/// # Errors
+///
+/// The socket fails, or the device does: then only another process can go on.
+pub fn run(mut socket: UnixStream, placement: &Placement) -> anyhow::Result<()> {
+    parent::end_with(&socket)?;
+    wire::write(&mut socket, &hello(placement).into())?;
+    Server::start(socket, placement)?.run()
+}
+
+fn hello(placement: &Placement) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        ..serve::hello(placement)
+    }
+}
