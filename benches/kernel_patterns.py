@@ -138,6 +138,11 @@ def section(folder):
                  if i != j and labels[i] == one and labels[j] == other]
         return f"{mean(found):.2f}"
 
+    def losses(name):
+        of = [json.loads(card_path(folder, task, seed).read_text())["searches"][0]["losses"]
+              for task in TASKS if task[0] == name for seed in SEEDS]
+        return f"{mean(loss[0] for loss in of):.2f} to {mean(loss[-1] for loss in of):.2f}"
+
     def layers(name):
         of = [pattern for pattern, label in zip(patterns, labels) if label == name]
         return [f"{2 ** mean(log2(pattern[layer]) for pattern in of):.0f}" for layer in range(convolutions)]
@@ -153,19 +158,22 @@ def section(folder):
 ## {datetime.now(timezone.utc).date().isoformat()}, whether kernel patterns of a task cluster across seeds \
 (`FORECASTD_DATA=… make kernel-patterns`)
 
-DASH on {len(TASKS)} tasks with {len(SEEDS)} seeds each: the same frame (`resnet_{card['searches'][0]['searched_as']['res_net']['width']}`), \
-the paper's space for sequences (extents 3 to 71), batches of {BATCH}, {SAMPLES:,} samples a search (the paper's would \
+DASH on {len(TASKS)} tasks with {len(SEEDS)} seeds each: the same frame \
+(`resnet_{card['searches'][0]['searched_as']['res_net']['width']}`), the paper's space for sequences (extents 3 to 71), batches of {BATCH}, {SAMPLES:,} samples a search (the paper's would \
 see {100 * PART * TASKS[0][3]:,.0f} on splice), \
 {card['environment']['threads']} thread on {card['environment']['device']}. A seed changes initial weights and the order \
 of samples; NDVI has no split of its own, so there it changes the split too. The distance of two patterns is the mean over the {convolutions} \
 convolutions of |log2| of the ratio of their extents: 1 is a factor of two in each layer.
 
-{page.table(["mean distance", *names], [[one, *(between(one, other) for other in names)] for one in names])}
+{page.table(["mean distance", *names, "loss of the search, first to last epoch"],
+            [[one, *(between(one, other) for other in names), losses(one)] for one in names])}
 
 - {verdict(p)} Between tasks less within: {parted:.2f}; labels dealt anew reach that with p = {p:.4f} ({SHUFFLES:,} \
 permutations). {own:g} of {count} patterns have their nearest neighbour in their own task; by chance {by_chance * count:.1f}.
 - The three tasks of DNA alone: {gap(among, of_genes):.2f}, p = {chance(among, of_genes):.4f}; {neighbours(among, of_genes):g} of \
 {len(genes)} nearest neighbours, by chance {(len(SEEDS) - 1) / (len(genes) - 1) * len(genes):.1f}.
+- The searches are short, and where the loss has hardly fallen the choices are little more than their first noise: this
+  says that patterns of such searches are not to be read as a property of the task, not that those of long ones are not.
 
 ![Distances of all patterns, and their place in a plane](kernel_patterns.svg)
 
