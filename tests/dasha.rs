@@ -292,7 +292,7 @@ fn numbers_and_several_labels_are_learnt_and_predicted_too() {
         (
             "multilabel",
             "places",
-            "map",
+            "macro_ap",
             &["row", "labels", "score_left", "score_top"],
         ),
     ] {
