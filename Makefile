@@ -11,7 +11,7 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers bench-networks results public-data results-series results-networks exactness torture endurance deny install clean
+.PHONY: help libtorch build test demo bench bench-peers bench-networks results public-data results-series results-networks kernel-patterns variations exactness torture endurance deny install clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,14 @@ results-series: public-data ## Only that of forecasts, 6 minutes
 
 results-networks: public-data build ## Only that of networks, 90 minutes on two cores; ONLY="splice landsat" for some
 	@python3 benches/dasha.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench $(if $(ONLY),--only $(ONLY))
+
+kernel-patterns: public-data build ## Whether kernels found for a task agree across seeds, 20 minutes; a picture and benches/RESULTS.md
+	@python3 benches/kernel_patterns.py $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch \
+		"$(FORECASTD_DATA)" $(TARGET)/bench/kernel_patterns
+
+variations: public-data build ## What frames varied beyond the paper give, 10 minutes, into benches/RESULTS.md
+	@python3 benches/variations.py $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch \
+		"$(FORECASTD_DATA)" $(TARGET)/bench/variations
 
 exactness: .venv/ready ## Hold the search for the order against statsmodels on a thousand channels nobody has seen
 	@mkdir -p $(TARGET)

@@ -64,6 +64,15 @@ fn a_file_becomes_a_network_that_predicts_and_is_inspected() {
         );
     }
     assert!(!out.join(".run").exists());
+    let tried = &card["trials"][2]["candidate"];
+    assert_eq!(
+        tried["extras"]["activation"], "silu",
+        "after the searched and the plain kernels"
+    );
+    let page = fs::read_to_string(out.join("README.md")).unwrap();
+    let row = |line: &&str| line.starts_with("| `resnet_32` | silu |");
+    assert_eq!(page.lines().filter(row).count(), 1, "{page}");
+    assert!(page.lines().any(|line| line.ends_with("| chosen |")), "{page}");
 
     let again = forecastd(&arguments);
     assert!(stderr(&again).contains("holds an artifact"), "{}", stderr(&again));
@@ -283,7 +292,7 @@ fn numbers_and_several_labels_are_learnt_and_predicted_too() {
         (
             "multilabel",
             "places",
-            "map",
+            "macro_ap",
             &["row", "labels", "score_left", "score_top"],
         ),
     ] {

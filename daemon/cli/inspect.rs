@@ -62,7 +62,7 @@ fn told(artifact: &Artifact) -> String {
         other => format!("{other:?}").to_lowercase(),
     };
     lines.push(("task", format!("{:?}", architecture.task).to_lowercase()));
-    lines.push(("network", architecture.backbone.name()));
+    lines.push(("network", architecture.name()));
     lines.push(("kernels", architecture.pattern.to_string()));
     lines.push(("input", format!("{} of {element}", shape.join(","))));
     lines.push(("outputs", listed(&description.labels)));

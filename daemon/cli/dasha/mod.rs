@@ -20,7 +20,7 @@ use anyhow::{Context, bail};
 use forecastd_models::dasha::card::Card;
 use forecastd_models::dasha::{
     Augmentation, BackboneChoice, Budget, CellFormat, DashaEvent, DashaJob, ScaleChoice, SearchSpace, Task,
-    TrainingOptions,
+    TrainingOptions, Variation,
 };
 
 use self::progress::Progress;
@@ -42,6 +42,7 @@ use crate::intake::samples::{InputKind, SampleRequest, content_hash, prepare};
 #[command(after_help = "Examples:\n  \
     forecastd dasha scenes.parquet --task classify --input image --shape 3,64,64 --time-budget 30m --out scenes/\n  \
     forecastd dasha splice.parquet --task classify --input sequence --time-budget 15m --out splice/\n  \
+    forecastd dasha splice.parquet --task classify --input sequence --variations silu,squeeze_excitation,2x --out splice/\n  \
     forecastd dasha roads.parquet --task segment --input image --shape 3,200,200 --mask-threshold 127 --out roads/")]
 pub(super) struct Dasha {
     /// A parquet file, one row a sample. Tiles are raw pixels, PNG, JPEG or lists of numbers; sequences are text or
@@ -73,6 +74,11 @@ pub(super) struct Dasha {
     /// How wide the frames are: paper for the paper's, small for a quarter of that, auto for the paper's on a GPU alone.
     #[arg(long, value_enum, default_value_t = WidthChoice::Auto)]
     scale: WidthChoice,
+    /// Frames that trials may take beyond the paper's, separated by commas: squeeze_excitation, antialias, silu, gelu, a
+    /// width such as 2x, or several joined by +. Each is tried once with usual hyper-parameters, later trials draw from
+    /// all; what is best on validation is taken [default: the paper's alone].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    variations: Vec<Variation>,
     /// Epochs of the search for kernels; 0 keeps the frame's own [default: 100].
     #[arg(long, value_name = "N")]
     search_epochs: Option<u32>,
@@ -210,6 +216,9 @@ impl Dasha {
         if budget.seconds.is_some_and(|seconds| seconds <= 0.0) {
             bail!("--time-budget is nothing");
         }
+        if budget.trials == 0 && !self.variations.is_empty() {
+            bail!("--variations needs --trials: they choose among them");
+        }
         Ok(DashaJob {
             backbone: match self.backbone {
                 FrameChoice::Auto => BackboneChoice::Auto,
@@ -229,11 +238,18 @@ impl Dasha {
             batch: self.batch.map(fits).transpose()?,
             training: TrainingOptions {
                 class_weights: self.class_weights,
+                variations: self.variations(),
                 augmentation: self.augment,
                 ..TrainingOptions::default()
             },
             seed: self.seed,
         })
+    }
+
+    /// The frame as it is first.
+    fn variations(&self) -> Vec<Variation> {
+        let asked = self.variations.iter().filter(|variation| !variation.is_plain());
+        std::iter::once(Variation::default()).chain(asked.copied()).collect()
     }
 
     /// Reads and checks the file, unless an earlier process has.

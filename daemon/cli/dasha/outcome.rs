@@ -48,7 +48,7 @@ fn pictures(card: &Card) -> Vec<Picture> {
     let mut pictures = Vec::new();
     let mut add = |name, shows, svg| pictures.push(Picture { name, shows, svg });
     let kernels = Kernels {
-        title: format!("Kernels of {}", card.architecture.backbone.name()),
+        title: format!("Kernels of {}", card.architecture.name()),
         pattern: &card.architecture.pattern,
     };
     add("kernels.svg", "Chosen kernels", alone(&kernels));
@@ -132,7 +132,7 @@ pub(super) fn summary(card: &Card, out: &Path) -> String {
         Some(test) => format!("{} on test", score(test.scores.get(&card.metric))),
         None => "no test".to_owned(),
     };
-    let name = card.architecture.backbone.name();
+    let name = card.architecture.name();
     let written = writeln!(
         text,
         "{name}, {} weights, kernels {}\n{}: {validation} on validation, {test}\n{}",

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use forecastd_models::dasha::card::{Card, Evaluation, OutputScores};
+use forecastd_models::dasha::card::{Candidate, Card, Evaluation, OutputScores};
 use forecastd_models::dasha::{Metric, Task};
 
 use crate::publish::html::Figure;
@@ -30,7 +30,7 @@ fn write_readme(text: &mut String, card: &Card, file: &str, pictures: &[(&str, &
     writeln!(
         text,
         "`{}` with {} weights, which {what}. It takes {} bands of {}.\n",
-        card.architecture.backbone.name(),
+        card.architecture.name(),
         card.parameters,
         input.bands,
         sizes.join(" × ")
@@ -38,6 +38,7 @@ fn write_readme(text: &mut String, card: &Card, file: &str, pictures: &[(&str, &
     write_scores(text, card)?;
     write_outputs(text, card)?;
     write_course(text, card)?;
+    write_networks(text, card)?;
     for (name, shows) in pictures {
         writeln!(text, "## {shows}\n\n![{shows}]({name})\n")?;
     }
@@ -162,6 +163,49 @@ fn write_course(text: &mut String, card: &Card) -> fmt::Result {
         "- forecastd {}, libtorch {}. BLAKE3 of the data: `{}`.\n",
         card.environment.forecastd, card.environment.libtorch, card.data.hash
     )
+}
+
+/// What trials have tried, and what came of it: the choice was made by these scores.
+fn write_networks(text: &mut String, card: &Card) -> fmt::Result {
+    let mut networks: Vec<(&Candidate, Vec<f64>)> = Vec::new();
+    for trial in &card.trials {
+        let Some(best) = trial.best() else { continue };
+        match networks.iter_mut().find(|(network, _)| **network == trial.candidate) {
+            Some((_, scores)) => scores.push(best),
+            None => networks.push((&trial.candidate, vec![best])),
+        }
+    }
+    if networks.is_empty() {
+        return Ok(());
+    }
+    let metric = card.metric.name();
+    writeln!(
+        text,
+        "Networks that were tried, by the best {metric} on validation that a trial of each had:\n\n\
+         | network | beyond its paper | kernels | trials | best | |\n|---|---|---|---:|---:|---|"
+    )?;
+    networks.sort_by(|(_, one), (_, other)| greatest(other).total_cmp(&greatest(one)));
+    for (network, scores) in networks {
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            network.backbone.name(),
+            network.extras.to_string().replace('_', " "),
+            if network.searched { "searched" } else { "its own" },
+            scores.len(),
+            Figure(greatest(&scores)),
+            if *network == card.chosen.candidate {
+                "chosen"
+            } else {
+                ""
+            }
+        )?;
+    }
+    writeln!(text)
+}
+
+fn greatest(scores: &[f64]) -> f64 {
+    scores.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
 fn write_use(text: &mut String, card: &Card) -> fmt::Result {

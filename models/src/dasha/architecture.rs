@@ -119,6 +119,11 @@ impl Backbone {
         }
     }
 
+    /// Whether it strides or pools anywhere: a place for a blur before it.
+    pub fn has_strides(&self) -> bool {
+        !matches!(self, Self::ResNet { .. })
+    }
+
     /// As results name it: `wide_resnet_16_4`, `resnet_128`, `unet_64`.
     pub fn name(&self) -> String {
         match self {
@@ -235,6 +240,14 @@ pub enum ArchitectureError {
 }
 
 impl Architecture {
+    /// The frame's name, and what it has beyond its paper: `resnet_32`, `resnet_32+squeeze_excitation+silu`.
+    pub fn name(&self) -> String {
+        match self.extras == Extras::default() {
+            true => self.backbone.name(),
+            false => format!("{}+{}", self.backbone.name(), self.extras),
+        }
+    }
+
     /// Weights of all searched convolutions, which are most of the network: what a reader of an untrusted file holds
     /// against the file's length before anything is allocated.
     pub fn searched_weights(&self) -> u128 {

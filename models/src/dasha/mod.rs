@@ -25,6 +25,7 @@ pub mod sip_hash;
 pub mod split;
 pub mod training;
 pub mod trial;
+pub mod variation;
 
 pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
 pub use artifact::{DescriptionError, ModelDescription};
@@ -40,5 +41,6 @@ pub use random::Random;
 pub use samples::{CellFormat, ElementType, PixelLayout, SampleSet, Split};
 pub use schedule::{Schedule, Stage};
 pub use split::{SplitError, SplitFractions};
-pub use training::{TrainingOptions, Variation};
+pub use training::TrainingOptions;
 pub use trial::{Distribution, HyperParameters, TrialSpace, TrialSpaceError};
+pub use variation::{Variation, VariationError};

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{Extras, InputShape, Task};
+use super::architecture::{InputShape, Task};
 use super::augmentation::Augmentation;
 use super::trial::{Distribution, HyperParameters, TrialSpace};
+use super::variation::Variation;
 
 /// Trials from which on the paper's space can be afforded: most of what it draws learns nothing.
 const MANY_TRIALS: u32 = 60;
@@ -34,7 +35,8 @@ pub struct TrainingOptions {
     pub augmentation: Option<Augmentation>,
     /// What trials draw from; none takes the paper's, or a narrower one where there are few trials.
     pub space: Option<TrialSpace>,
-    /// Frames that trials draw from, beyond the paper. The default is the frame as it is, alone.
+    /// What trials may change about frames, beyond the paper: each is tried by name once, and then drawn as
+    /// hyper-parameters are. The default is the frame as it is, alone.
     pub variations: Vec<Variation>,
     /// Single precision everywhere; otherwise a GPU multiplies in bfloat16.
     pub full_precision: bool,
@@ -57,25 +59,6 @@ impl Default for TrainingOptions {
     }
 }
 
-/// A frame's own form, varied.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Variation {
-    /// Beyond the frame's paper.
-    pub extras: Extras,
-    /// Times the frame's channels.
-    pub width: f64,
-}
-
-impl Default for Variation {
-    fn default() -> Self {
-        Self {
-            extras: Extras::default(),
-            width: 1.0,
-        }
-    }
-}
-
 impl TrainingOptions {
     /// The first option with which nothing can be trained, in words.
     pub fn fault(&self) -> Option<String> {
@@ -91,8 +74,7 @@ impl TrainingOptions {
         if let Some((name, value, _, bounds)) = numbers.into_iter().find(|(_, _, sound, _)| !sound) {
             return Some(format!("training.{name} is {value}; it must be {bounds}"));
         }
-        let is_sound = |variation: &Variation| variation.width > 0.0 && variation.width <= 16.0;
-        if self.variations.is_empty() || !self.variations.iter().all(is_sound) {
+        if self.variations.is_empty() || !self.variations.iter().all(Variation::is_sound) {
             return Some("training.variations must name one at least, each with a width in (0, 16]".to_owned());
         }
         let space = self.space.as_ref().map(TrialSpace::check)?;

@@ -11,7 +11,8 @@ use forecastd_models::dasha::card::Candidate;
 use forecastd_models::dasha::frames::{batch_size, frames};
 use forecastd_models::dasha::plan::StageTimes;
 use forecastd_models::dasha::{
-    Architecture, Augmentation, Backbone, DashaJob, HyperParameters, Metric, Random, SampleSet, Scaling, Split, Task,
+    Architecture, Augmentation, Backbone, DashaJob, Extras, HyperParameters, Metric, Random, SampleSet, Scaling, Split,
+    Task, Variation,
 };
 use tch::{Device, Tensor};
 
@@ -83,10 +84,22 @@ impl Setup {
             scaling,
             frames,
         };
-        for frame in &setup.frames {
-            setup.plain(frame).check()?;
+        for network in setup.varied() {
+            setup.architecture(&network).check()?;
         }
         Ok(setup)
+    }
+
+    /// Every frame in every variation, with its own kernels.
+    fn varied(&self) -> Vec<Candidate> {
+        let frames = self.frames.iter().map(plain);
+        let variations = &self.job.training.variations;
+        frames
+            .flat_map(|frame| {
+                let varied = variations.iter().map(|variation| variation.of(&frame));
+                std::iter::once(frame.clone()).chain(varied).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     pub(super) fn set(&self) -> &SampleSet {
@@ -104,12 +117,7 @@ impl Setup {
 
     /// A frame with its own kernels.
     pub(super) fn plain(&self, backbone: &Backbone) -> Architecture {
-        self.architecture(&Candidate {
-            backbone: backbone.clone(),
-            pattern: backbone.plain_pattern(),
-            searched: false,
-            extras: Default::default(),
-        })
+        self.architecture(&plain(backbone))
     }
 
     pub(super) fn architecture(&self, candidate: &Candidate) -> Architecture {
@@ -155,11 +163,11 @@ impl Setup {
         Ok(Examiner::new(loader, set.task, set.labels.len(), &self.scaling, device))
     }
 
-    /// A split once, in its order, as it is. Of all frames the widest says how much at once.
+    /// A split once, in its order, as it is. Of all networks the widest says how much at once.
     pub(super) fn in_order(&self, split: Split) -> anyhow::Result<Loader> {
-        let architectures = self.frames.iter().map(|frame| self.plain(frame));
-        let batch = architectures
-            .map(|architecture| prediction_batch(&architecture, self.placement.memory))
+        let networks = self.varied().into_iter();
+        let batch = networks
+            .map(|network| prediction_batch(&self.architecture(&network), self.placement.memory))
             .min();
         let options = LoaderOptions {
             batch: batch.unwrap_or(1),
@@ -175,6 +183,15 @@ impl Setup {
     fn loader(&self, split: Split, options: LoaderOptions) -> anyhow::Result<Loader> {
         let (indices, device) = (self.samples.of(split), self.placement.device);
         Ok(Loader::new(&self.samples, indices, &self.scaling, options, device)?)
+    }
+}
+
+fn plain(backbone: &Backbone) -> Candidate {
+    Candidate {
+        backbone: backbone.clone(),
+        pattern: backbone.plain_pattern(),
+        searched: false,
+        extras: Extras::default(),
     }
 }
 
@@ -220,6 +237,10 @@ fn check_job(job: &DashaJob) -> anyhow::Result<()> {
     if let Some(fault) = job.training.fault() {
         bail!(fault);
     }
+    ensure!(
+        budget.trials > 0 || job.training.variations.iter().all(Variation::is_plain),
+        "budget.trials is 0; it is trials that choose among training.variations"
+    );
     Ok(())
 }
 

@@ -3,15 +3,16 @@
 //!
 //! Beyond the paper, a trial tries a network too: each frame, with the kernels that were found and with its own plain
 //! ones, so that what was searched is only taken where validation prefers it. The first trial of each network has
-//! hyper-parameters that are known to train; with few trials those drawn at random may all be hopeless.
+//! hyper-parameters that are known to train; with few trials those drawn at random may all be hopeless. Where the job
+//! varies frames, the first trial of each variation has them too, beside the plain networks; later ones draw from both.
 
 use std::time::Instant;
 
 use forecastd_models::dasha::asha::{Decision, Settings, Stopping};
 use forecastd_models::dasha::card::{Candidate, Chosen, TrialEnd, TrialRecord};
-use forecastd_models::dasha::frames::widened;
 use forecastd_models::dasha::plan::{EpochPlan, TrialPlan};
 use forecastd_models::dasha::training::default_hyper_parameters;
+use forecastd_models::dasha::variation::first_networks;
 use forecastd_models::dasha::{DashaEvent, Extras, HyperParameters, Random, Schedule, Split, Variation, schedule};
 
 use super::evaluate::Examiner;
@@ -28,10 +29,10 @@ pub(super) fn trials(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
     if setup.trial_count() == 0 || journal.state.retrain.is_some() {
         return Ok(());
     }
-    let candidates = candidates(setup, &journal.state);
+    let networks = Networks::new(setup, &journal.state);
     let plan = match journal.state.trial_plan {
         Some(plan) => plan,
-        None => plan(setup, journal, &candidates)?,
+        None => plan(setup, journal, &networks.first)?,
     };
     journal.state.trial_plan = Some(plan);
     if journal.state.asha.is_none() {
@@ -43,7 +44,7 @@ pub(super) fn trials(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
     let examiner = setup.examiner(Split::Validation)?;
     while let Some(trial) = next_trial(setup, journal, plan) {
         if journal.state.trials.len() as u32 <= trial {
-            journal.state.trials.push(begin(setup, &candidates, plan, trial));
+            journal.state.trials.push(begin(setup, &networks, plan, trial));
         }
         run_trial(setup, journal, &examiner, plan)?;
     }
@@ -102,7 +103,24 @@ pub(super) fn candidates(setup: &Setup, state: &State) -> Vec<Candidate> {
     candidates
 }
 
-fn plan(setup: &Setup, journal: &mut Journal<'_>, candidates: &[Candidate]) -> anyhow::Result<TrialPlan> {
+/// What trials try.
+struct Networks {
+    /// Frames and kernels, nothing varied.
+    candidates: Vec<Candidate>,
+    /// Those of the first trials.
+    first: Vec<Candidate>,
+}
+
+impl Networks {
+    fn new(setup: &Setup, state: &State) -> Self {
+        let candidates = candidates(setup, state);
+        let first = first_networks(&candidates, &setup.job.training.variations);
+        Self { candidates, first }
+    }
+}
+
+/// How many trials there is time for. The first networks stand for those that are drawn later.
+fn plan(setup: &Setup, journal: &mut Journal<'_>, networks: &[Candidate]) -> anyhow::Result<TrialPlan> {
     let budget = &setup.job.budget;
     let asked = TrialPlan {
         trials: setup.trial_count(),
@@ -113,16 +131,11 @@ fn plan(setup: &Setup, journal: &mut Journal<'_>, candidates: &[Candidate]) -> a
     };
     let Some(times) = setup.times else { return Ok(asked) };
     let mut seconds = 0.0;
-    for candidate in candidates {
-        seconds += epoch_seconds(setup, candidate)? / candidates.len() as f64;
+    for network in networks {
+        seconds += epoch_seconds(setup, network)? / networks.len() as f64;
     }
     let left = end_of_trials(setup, journal, times.trials) - journal.note_time(Stage::Trials);
-    Ok(TrialPlan::within(
-        asked,
-        candidates.len() as u32,
-        seconds,
-        left.max(0.0),
-    ))
+    Ok(TrialPlan::within(asked, networks.len() as u32, seconds, left.max(0.0)))
 }
 
 /// Of an epoch of all training samples.
@@ -135,16 +148,16 @@ pub(super) fn epoch_seconds(setup: &Setup, candidate: &Candidate) -> anyhow::Res
 }
 
 /// What a trial tries, which hangs on the job's seed and its number alone.
-fn begin(setup: &Setup, candidates: &[Candidate], plan: TrialPlan, trial: u32) -> TrialRecord {
-    let count = candidates.len() as u32;
-    let candidate = &candidates[(trial % count) as usize];
-    let (candidate, hyper_parameters) = if trial < count {
-        (candidate.clone(), known_to_train(setup, candidate))
-    } else {
-        let adam = is_adam(&setup.architecture(candidate));
-        let space = setup.job.training.trial_space(plan.trials, adam);
-        let varied = varied(setup, candidate, trial);
-        (varied, space.sample(setup.job.seed, trial))
+fn begin(setup: &Setup, networks: &Networks, plan: TrialPlan, trial: u32) -> TrialRecord {
+    let (candidate, hyper_parameters) = match networks.first.get(trial as usize) {
+        Some(first) => (first.clone(), known_to_train(setup, first)),
+        None => {
+            let candidates = &networks.candidates;
+            let candidate = varied(setup, &candidates[trial as usize % candidates.len()], trial);
+            let adam = is_adam(&setup.architecture(&candidate));
+            let space = setup.job.training.trial_space(plan.trials, adam);
+            (candidate, space.sample(setup.job.seed, trial))
+        }
     };
     TrialRecord {
         trial,
@@ -167,11 +180,7 @@ fn varied(setup: &Setup, candidate: &Candidate, trial: u32) -> Candidate {
     let mut random = Random::new(setup.job.seed).derive(&format!("variation {trial}"));
     let variations = &setup.job.training.variations;
     let variation = random.choice(variations).copied().unwrap_or_else(Variation::default);
-    Candidate {
-        backbone: widened(&candidate.backbone, variation.width),
-        extras: variation.extras,
-        ..candidate.clone()
-    }
+    variation.of(candidate)
 }
 
 /// From where it stands to its end.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use forecastd_models::dasha::{
     BackboneChoice, Budget, DashaJob, ElementType, InputShape, Random, SampleSet, ScaleChoice, SearchSpace, Split,
-    Task, TrainingOptions,
+    Task, TrainingOptions, Variation,
 };
 use tempfile::TempDir;
 
@@ -39,6 +39,11 @@ pub(crate) fn job(kernel_sizes: &[u32], seed: u64) -> DashaJob {
         training: TrainingOptions::default(),
         seed,
     }
+}
+
+/// By its words.
+pub(crate) fn variation(text: &str) -> Variation {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Data {
@@ -93,12 +98,18 @@ pub(crate) const GAP: u64 = 8;
 
 /// Sequences of noise with two bumps: `GAP` apart in the one class, farther in the other.
 pub(crate) fn planted(count: u64, length: u64, seed: u64) -> Data {
+    planted_pair(GAP, count, length, seed)
+}
+
+/// The same with another gap.
+pub(crate) fn planted_pair(gap_of_near: u64, count: u64, length: u64, seed: u64) -> Data {
     let mut random = Random::new(seed).derive("planted");
     let mut data = Data::new(set(Task::Classify, &["far", "near"], 1, &[length as u32], count));
     for _ in 0..count {
         let class = random.below(2);
-        let gap = if class == 1 { GAP } else { GAP + 1 + random.below(GAP) };
-        let first = random.below(length - 2 * GAP);
+        let farther = 1 + random.below(gap_of_near);
+        let gap = gap_of_near + if class == 1 { 0 } else { farther };
+        let first = random.below(length - 2 * gap_of_near);
         for place in 0..length {
             let noise = random.normal() * 0.3;
             let is_bump = place == first || place == first + gap;

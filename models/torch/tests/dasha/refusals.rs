@@ -1,9 +1,9 @@
 //! Jobs and data with which no training begins.
 
-use forecastd_models::dasha::{DashaEvent, DashaJob, Split, Task};
+use forecastd_models::dasha::{DashaEvent, DashaJob, ScaleChoice, Split, Task};
 
 use crate::child::Run;
-use crate::folder::{Data, job, squares};
+use crate::folder::{Data, job, squares, variation};
 
 fn refused(data: &Data, job: &DashaJob) -> String {
     let folder = data.folder(job);
@@ -55,6 +55,18 @@ fn jobs_that_ask_for_nothing_possible_are_refused_with_their_key() {
     assert!(told.contains("budget.search_part is 0"), "{told}");
     let told = refused_job(|job| job.budget.seconds = Some(-1.0));
     assert!(told.contains("budget.seconds is -1"), "{told}");
+    let told = refused_job(|job| {
+        job.budget.trials = 0;
+        job.training.variations = vec![variation("plain"), variation("silu")];
+    });
+    assert!(told.contains("budget.trials is 0"), "{told}");
+    let told = refused_job(|job| job.training.variations = vec![variation("17x")]);
+    assert!(told.contains("training.variations must name one"), "{told}");
+    let told = refused_job(|job| {
+        job.scale = ScaleChoice::Paper;
+        job.training.variations = vec![variation("5x")];
+    });
+    assert!(told.contains("the widening factor is 40"), "{told}");
     let told = refused_job(|job| job.batch = Some(0));
     assert!(told.contains("batch is 0"), "{told}");
     let told = refused_job(|job| job.training.ema = 2.0);

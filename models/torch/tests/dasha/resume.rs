@@ -7,10 +7,13 @@ use forecastd_models::dasha::card::StageSeconds;
 use forecastd_models::dasha::{Card, DashaEvent, DashaJob, Random};
 
 use crate::child::{Run, card, events};
-use crate::folder::{Data, job, planted};
+use crate::folder::{Data, job, planted, variation};
 
 fn prepared() -> (Data, DashaJob) {
-    (planted(400, 40, 7), job(&[3, 11], 7))
+    let mut job = job(&[3, 11], 7);
+    job.budget.trials = 6; // four networks, and each variation once
+    job.training.variations = ["plain", "silu+squeeze_excitation", "2x"].map(variation).to_vec();
+    (planted(400, 40, 7), job)
 }
 
 /// All but what the clock says, and in how many pieces.

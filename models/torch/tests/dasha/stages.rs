@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use forecastd_models::dasha::card::TrialEnd;
-use forecastd_models::dasha::{Budget, DashaEvent, Metric, Task};
+use forecastd_models::dasha::{BackboneChoice, Budget, DashaEvent, Metric, Task};
 use forecastd_torch::artifact::Artifact;
 
 use crate::child::{card, events};
-use crate::folder::{job, planted, squares};
+use crate::folder::{job, planted, squares, variation};
 
 #[test]
 fn a_run_ends_with_an_artifact_its_scores_and_its_history() {
@@ -94,6 +94,51 @@ fn training_makes_the_loss_small_and_the_score_high() {
     assert!(losses.last() < losses.first(), "{losses:?}");
     let accuracy = card.test.expect("there are samples for test").scores[&Metric::Accuracy];
     assert!(accuracy > 0.9, "{accuracy}");
+}
+
+#[test]
+fn frames_vary_where_the_job_says_so_and_the_best_on_validation_is_built() {
+    let mut job = job(&[3], 6);
+    job.backbone = BackboneChoice::WideResnet;
+    job.budget.search_epochs = 0;
+    job.budget.trials = 9;
+    job.training.variations = ["plain", "squeeze_excitation", "silu+antialias", "3x"]
+        .map(variation)
+        .to_vec();
+    let folder = squares(Task::Classify, 200).folder(&job);
+    events(folder.path());
+    let card = card(folder.path());
+    let tried: Vec<String> = card
+        .trials
+        .iter()
+        .map(|trial| format!("{}+{}", trial.candidate.backbone.name(), trial.candidate.extras))
+        .collect();
+    let first = [
+        "wide_resnet_16_1+plain",
+        "wide_resnet_16_1+squeeze_excitation",
+        "wide_resnet_16_1+silu+antialias",
+        "wide_resnet_16_3+plain",
+    ];
+    assert_eq!(tried[..4], first, "each is tried once");
+    assert!(
+        tried[4..].iter().all(|name| first.contains(&name.as_str())),
+        "others are drawn: {tried:?}"
+    );
+    let hyper_parameters = |trial: usize| card.trials[trial].hyper_parameters;
+    assert!((1..4).all(|trial| hyper_parameters(trial) == hyper_parameters(0)));
+    assert_ne!(hyper_parameters(4), hyper_parameters(0));
+
+    let scores = card.trials.iter().filter_map(|trial| trial.best());
+    let best = scores.max_by(f64::total_cmp);
+    let chosen = &card.trials[card.chosen.trial.expect("one was chosen") as usize];
+    assert_eq!(chosen.best(), best);
+    assert_eq!(chosen.candidate, card.chosen.candidate);
+    let artifact = Artifact::open(&folder.path().join("artifact")).expect("it is sound");
+    let architecture = &artifact.description().architecture;
+    assert_eq!(
+        (&architecture.extras, &architecture.backbone),
+        (&chosen.candidate.extras, &chosen.candidate.backbone)
+    );
 }
 
 #[test]
