@@ -5,9 +5,9 @@
 //! up; the next batch takes all that wait for a version, up to a bound. So a batch is as large as the load asks for,
 //! and nobody waits for a batch to fill. What the two processes say is in `forecastd_models::inference`.
 //!
-//! - [`Machine`](machine) decides, and touches nothing: who is next, what a death means, when a version moves.
-//! - [`server`] does: one task owns the machine, the process and its socket.
-//! - [`board`] is what readers see meanwhile.
+//! - `machine` decides, and touches nothing: who is next, what a death means, when a version moves.
+//! - `server` does: one task owns the machine, the process and its socket.
+//! - `board` is what readers see meanwhile.
 //!
 //! A version is **swapped** by moving a pointer once the new one is loaded and warm; the old one answers what it has
 //! and is unloaded. When a child ends, what it was computing is tried once more by the next; a batch over which

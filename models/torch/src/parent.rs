@@ -35,7 +35,7 @@ pub fn end_with_parent() -> io::Result<()> {
 }
 
 /// From now on this process ends when the other end of `socket` closes, which others read meanwhile. Whoever computes
-/// has [a moment](LAST_WORDS) to notice by itself.
+/// has a moment to notice by itself.
 ///
 /// # Errors
 ///
