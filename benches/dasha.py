@@ -16,10 +16,9 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
+import page
 from results import commit, processor
 
-HERE = Path(__file__).parent
-BEGIN, END = "<!-- make results-networks: begin -->", "<!-- make results-networks: end -->"
 TILES = ["--task", "classify", "--input", "image"]
 SEQUENCES = ["--task", "classify", "--input", "sequence"]
 ROADS = ["--task", "segment", "--input", "image", "--shape", "3,200,200", "--label", "mask", "--mask-threshold", "127"]
@@ -148,15 +147,6 @@ def commands(there):
     return lines + ["```"]
 
 
-def write_page(folder):
-    page = HERE / "RESULTS.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        sys.exit(f"{page.name} has no {BEGIN} … {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n\n{section(folder)}\n{END}{after}")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="networks on public data, into RESULTS.md")
     parser.add_argument("forecastd")
@@ -172,4 +162,4 @@ if __name__ == "__main__":
     if not given.page:
         for name in given.only or RUNS:
             run(given.forecastd, given.data, runs, name, given.seed, given.threads)
-    write_page(runs)
+    page.replace("results-networks", section(runs))

@@ -8,7 +8,6 @@ FORECASTD, TORCH and DATA are the executables and the folder of the data sets; F
 a run whose card is there is not done again. All tasks get the same frame, so that their layers correspond. With --page
 nothing is run. Only what stands between two comments in the page is replaced, and `kernel_patterns.svg` beside it.
 """
-import argparse
 import json
 import random
 from datetime import datetime, timezone
@@ -221,13 +220,4 @@ def picture(distances):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="whether kernel patterns of a task cluster across seeds")
-    parser.add_argument("forecastd")
-    parser.add_argument("torch")
-    parser.add_argument("data")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--page", action="store_true", help="run nothing")
-    given = parser.parse_args()
-    if not given.page:
-        run_all(given.forecastd, given.torch, given.data, given.folder)
-    page.replace("kernel-patterns", section(given.folder))
+    page.main("kernel-patterns", "whether kernel patterns of a task cluster across seeds", run_all, section)

@@ -1,4 +1,5 @@
 """The part of RESULTS.md that a script writes again, and the runs of `forecastd dasha` behind it."""
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,20 @@ def replace(name, text):
     if not found:
         sys.exit(f"{page.name} has no {begin} … {end} to write between")
     page.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
+
+
+def main(name, description, run_all, section):
+    """A script that runs networks, and writes what they told into its part of the page."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("forecastd")
+    parser.add_argument("torch")
+    parser.add_argument("data")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--page", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    if not given.page:
+        run_all(given.forecastd, given.torch, given.data, given.folder)
+    replace(name, section(given.folder))
 
 
 def table(head, rows):

@@ -19,12 +19,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, median
 
+import page
+
 HERE = Path(__file__).parent
 LONG = ["ETTh1", "ETTh2", "ETTm1", "ETTm2", "weather", "ILI"]
 FIVE = LONG[:5]  # ILI has other horizons, and no step 96
 SEEN = ["gefcom2012_load"]  # development has seen its test part
 COMPETITIONS = ["m4_hourly", "m4_weekly", "m3", "tourism"]
-BEGIN, END = "<!-- make results: begin -->", "<!-- make results: end -->"
 ORDERS = [0, 1, 2, 5, 10, 20, 40, 80, 160, 320, 512]  # the last order of each bar
 USUAL = 5  # the highest order that AutoARIMA looks at
 
@@ -329,15 +330,6 @@ def picture(shares):
     return "\n".join(parts + ["</svg>"]) + "\n"
 
 
-def write_page(folder):
-    page = HERE / "RESULTS.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        sys.exit(f"{page.name} has no {BEGIN} … {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n\n{section(folder)}\n{END}{after}")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="accuracy on public data, into RESULTS.md")
     parser.add_argument("forecastd")
@@ -348,4 +340,4 @@ if __name__ == "__main__":
     runs = given.folder / "results"
     if not given.page:
         run_all(given.forecastd, given.data, runs)
-    write_page(runs)
+    page.replace("results", section(runs))

@@ -7,7 +7,6 @@ and writes both into RESULTS.md.
 FORECASTD, TORCH and DATA are the executables and the folder of the data sets; FOLDER keeps the card of every run, and
 a run whose card is there is not done again. With --page nothing is run.
 """
-import argparse
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -110,13 +109,4 @@ default either, which stays the paper's frame.
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="frames varied beyond the paper")
-    parser.add_argument("forecastd")
-    parser.add_argument("torch")
-    parser.add_argument("data")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--page", action="store_true", help="run nothing")
-    given = parser.parse_args()
-    if not given.page:
-        run_all(given.forecastd, given.torch, given.data, given.folder)
-    page.replace("variations", section(given.folder))
+    page.main("variations", "frames varied beyond the paper", run_all, section)
