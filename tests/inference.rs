@@ -224,7 +224,7 @@ fn a_child_that_is_killed_under_load_costs_no_answer() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "minutes; `make endurance` runs it"]
 fn fifty_kills_under_load_cost_no_answer() {
     let Some(story) = Story::new("kills-infer") else { return };
     kill_under_load(&story, 50);
@@ -267,7 +267,7 @@ fn versions_are_swapped_under_load_without_a_failure() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "minutes; `make endurance` runs it"]
 fn a_thousand_swaps_under_load_fail_nothing_and_memory_stays_flat() {
     let Some(story) = Story::new("swaps-infer") else { return };
     let [early, late] = swap_under_load(&story, 1000);

@@ -234,13 +234,9 @@ impl<'a> Searcher<'a> {
         loss
     }
 
-    /// Seconds of a step. What it does to the weights is of no use afterwards.
-    fn measure(&mut self, loader: &Loader) -> anyhow::Result<f64> {
-        measure_step(loader, |batch| self.step(batch, 0.0))
-    }
-
     /// Seconds of a step; none where so many seconds are not enough for a search. A supernet's step can take longer
-    /// than all the time there is, so a few samples are asked first.
+    /// than all the time there is, so a few samples are asked first. What steps do to the weights is of no use
+    /// afterwards.
     fn measure_within(&mut self, loader: &Loader, left: f64) -> anyhow::Result<Option<f64>> {
         let mut batches = loader.epoch(0)?;
         let batch = batches.next().context("there are no training samples")?;
@@ -258,7 +254,7 @@ impl<'a> Searcher<'a> {
         if most > WORTH_MEASURING * left {
             return Ok(None);
         }
-        let step = self.measure(loader)?;
+        let step = measure_step(loader, |batch| self.step(batch, 0.0))?;
         Ok((step * FEWEST_STEPS <= left).then_some(step))
     }
 
