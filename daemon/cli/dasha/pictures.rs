@@ -212,6 +212,7 @@ mod tests {
             trial,
             candidate: candidate.clone(),
             hyper_parameters: HyperParameters::default(),
+            part: 1.0,
             scores: scores.to_vec(),
             ended: Some(ended),
         };

@@ -104,7 +104,8 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chosen {
-    /// The trial whose initial weights and hyper-parameters these are; none where nothing was tried.
+    /// The trial whose hyper-parameters and initial weights these are; with a time limit the training went on from its
+    /// best weights instead. None where nothing was tried.
     pub trial: Option<u32>,
     /// The network.
     pub candidate: Candidate,
@@ -176,10 +177,17 @@ pub struct TrialRecord {
     pub candidate: Candidate,
     /// How it was trained.
     pub hyper_parameters: HyperParameters,
+    /// The part of the training samples in each of its epochs.
+    #[serde(default = "whole")]
+    pub part: f64,
     /// On validation, after each epoch.
     pub scores: Vec<f64>,
     /// How it ended; none while it lasts.
     pub ended: Option<TrialEnd>,
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 impl TrialRecord {

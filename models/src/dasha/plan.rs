@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::job::Budget;
 
 /// Parts of the time for search, trials and the last training.
-const SHARES: [f64; 3] = [0.2, 0.4, 0.4];
+const SHARES: [f64; 3] = [0.15, 0.25, 0.6];
 
 /// Time that is kept for the test, and for writing the artifact.
 const RESERVE: f64 = 0.03;
@@ -15,6 +15,10 @@ const FEW_TRIALS: u32 = 8;
 
 /// Epochs of the longest trial below which a single trial of each candidate is the lesser evil.
 const FEW_TRIAL_EPOCHS: u32 = 8;
+
+/// Epochs of every trial where not even that many are to be had: nobody is stopped, and whoever has learnt most by then
+/// goes on.
+const RACE_EPOCHS: u32 = 3;
 
 /// Epochs below which a schedule cannot do its work, so that shorter ones are the lesser evil.
 const FEW_EPOCHS: f64 = 12.0;
@@ -90,14 +94,14 @@ impl EpochPlan {
 pub struct TrialPlan {
     /// So many trials, if the time lasts.
     pub trials: u32,
-    /// Epochs of the longest, and the part of the training samples in each.
+    /// Epochs of the longest, and the part of the training samples in each; of shorter ones see [`Self::part`].
     pub each: EpochPlan,
 }
 
 impl TrialPlan {
     /// What was asked for, as far as `seconds` allow: fewer trials first, but at least one for each of the
-    /// `candidates` and eight in all; then shorter ones; then one for each candidate alone, and shorter epochs at last:
-    /// eight trials of a sixth of the samples each said nothing, and cost the last training its time.
+    /// `candidates` and eight in all; then shorter ones; then one for each candidate alone; at last a race of few and
+    /// short epochs: eight trials of a sixth of the samples each said nothing, and cost the last training its time.
     pub fn within(asked: Self, candidates: u32, epoch_seconds: f64, seconds: f64) -> Self {
         let mut plan = asked;
         let cost = |plan: &Self| epochs_of_trials(plan.trials, plan.each.epochs) * plan.each.part * epoch_seconds;
@@ -113,14 +117,42 @@ impl TrialPlan {
             plan.trials = candidates.clamp(1, asked.trials);
         }
         if cost(&plan) > seconds {
-            plan.each.part = (plan.each.part * seconds / cost(&plan)).max(SMALLEST_PART);
+            plan.each.epochs = RACE_EPOCHS.min(plan.each.epochs);
+            let whole = f64::from(plan.trials * plan.each.epochs) * epoch_seconds;
+            plan.each.part = (seconds / whole.max(1e-9)).clamp(SMALLEST_PART.min(asked.each.part), asked.each.part);
         }
         plan
+    }
+
+    /// Epochs before a trial may be stopped, where `limited` says whether there is a time limit. With one trial for each
+    /// network, one that is thrown out after its first epoch, in which rates that warm up have taught nothing yet, is
+    /// not tried again.
+    pub fn grace(&self, limited: bool) -> u32 {
+        let grace = match (limited, self.is_race(), self.trials < FEW_TRIALS) {
+            (true, true, _) => self.each.epochs,
+            (true, false, true) => 2,
+            _ => 1,
+        };
+        grace.min(self.each.epochs)
+    }
+
+    fn is_race(&self) -> bool {
+        self.trials < FEW_TRIALS && self.each.epochs <= RACE_EPOCHS
+    }
+
+    /// The part of the training samples in each epoch of a network of which a whole epoch takes `seconds`, where it
+    /// takes `mean` for all networks on average. Epochs of a race take all networks equally long: what is asked then is
+    /// which of them has learnt most by a given time, and a slow one must not spend the time of the others.
+    pub fn part(&self, seconds: f64, mean: f64) -> f64 {
+        if !self.is_race() {
+            return self.each.part;
+        }
+        (self.each.part * mean / seconds.max(1e-9)).clamp(SMALLEST_PART, 1.0)
     }
 }
 
 /// Epochs that so many trials get from successive halving by two: one each, and at every rung as many again for half
-/// of those that came to it; the first trial meets no cutoff.
+/// of those that came to it; the first trial meets no cutoff. That few trials are let be for two epochs adds little.
 fn epochs_of_trials(trials: u32, max_epochs: u32) -> f64 {
     let rungs = f64::from(max_epochs.max(1).ilog2());
     f64::from(trials) * (1.0 + rungs / 2.0) + f64::from(max_epochs)
@@ -148,7 +180,7 @@ mod tests {
             ..Budget::default()
         };
         let times = StageTimes::of(&budget, true, true).expect("there is a limit");
-        assert!((times.search - 194.0).abs() < 1e-9 && (times.retrain - 388.0).abs() < 1e-9);
+        assert!((times.search - 145.5).abs() < 1e-9 && (times.retrain - 582.0).abs() < 1e-9);
         let times = StageTimes::of(&budget, false, false).expect("there is a limit");
         assert_eq!((times.search, times.trials), (0.0, 0.0));
         assert!((times.retrain - 970.0).abs() < 1e-9);
@@ -172,9 +204,19 @@ mod tests {
             fewer.trials < 120 && fewer.trials >= 8 && fewer.each.part == 1.0,
             "{fewer:?}"
         );
-        let short = TrialPlan::within(PAPER, 4, 10.0, 60.0);
-        assert_eq!((short.trials, short.each.epochs), (4, 8));
-        assert!(short.each.part < 0.5, "{short:?}");
+        let race = TrialPlan::within(PAPER, 4, 10.0, 60.0);
+        assert_eq!((race.trials, race.each.epochs, race.each.part), (4, 3, 0.5));
+        assert_eq!((race.grace(true), fewer.grace(true)), (3, 1), "nobody is stopped in a race");
+        assert_eq!(TrialPlan { trials: 5, ..PAPER }.grace(false), 1, "the paper's, where no time is limited");
+    }
+
+    #[test]
+    fn a_race_takes_slow_networks_no_longer_than_fast_ones() {
+        let race = TrialPlan::within(PAPER, 4, 10.0, 60.0);
+        let (fast, slow) = (race.part(5.0, 10.0), race.part(20.0, 10.0));
+        assert!((fast * 5.0 - slow * 20.0).abs() < 1e-9, "{fast} {slow}");
+        assert_eq!(race.part(1e-3, 10.0), 1.0, "an epoch has no sample twice");
+        assert_eq!(PAPER.part(20.0, 10.0), 1.0, "with time enough all see all");
     }
 
     #[test]

@@ -105,6 +105,50 @@ pub fn autocast_in_bfloat16() -> bool {
     }
 }
 
+/// Whether this processor multiplies numbers of bfloat16: about twice as many a second as of single precision.
+pub fn cpu_multiplies_in_bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_instructions = std::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_instructions = false;
+    has_instructions && cpu_autocast_switch().is_some()
+}
+
+/// Does something with products in bfloat16 on the CPU, on this thread. `tch::autocast` is CUDA's alone. Without such a
+/// call in this libtorch it is done in single precision.
+pub fn autocast_on_cpu<T>(act: impl FnOnce() -> T) -> T {
+    let Some(switch) = cpu_autocast_switch() else {
+        return act();
+    };
+    switch(true);
+    let result = act();
+    switch(false);
+    result
+}
+
+#[expect(
+    unsafe_code,
+    reason = "calls two C++ functions of libtorch that take enumerations and booleans only"
+)]
+fn cpu_autocast_switch() -> Option<impl Fn(bool)> {
+    type SetEnabled = unsafe extern "C" fn(i8, bool);
+    const CPU: i8 = 0; // c10/core/DeviceType.h
+    // SAFETY: ATen/autocast_mode.h declares `void set_autocast_enabled(DeviceType, bool)` and `void
+    // set_autocast_cache_enabled(bool)` in at::autocast, and the enumeration is `int8_t`. The names are those of the
+    // Itanium C++ ABI; with another signature they would be other names. Libraries are never unloaded.
+    unsafe {
+        let this = Library::this();
+        let set = this.get::<SetEnabled>(b"_ZN2at8autocast20set_autocast_enabledEN3c1010DeviceTypeEb\0");
+        let keep = this.get::<unsafe extern "C" fn(bool)>(b"_ZN2at8autocast26set_autocast_cache_enabledEb\0");
+        let (set, keep) = (*set.ok()?, *keep.ok()?);
+        // Each weight is cast once a pass anyway, and what is kept would have to be let go after each step.
+        Some(move |on: bool| {
+            keep(!on);
+            set(CPU, on);
+        })
+    }
+}
+
 /// Loads `libtorch_cuda.so` from beside `libtorch_cpu.so`, for good.
 #[expect(
     unsafe_code,
@@ -192,6 +236,16 @@ mod tests {
     #[test]
     fn autocast_is_told_to_take_bfloat16() {
         assert!(autocast_in_bfloat16());
+    }
+
+    #[test]
+    fn products_on_the_cpu_are_in_bfloat16_only_inside() {
+        let product = || {
+            let ones = Tensor::ones([4, 4], (Kind::Float, Device::Cpu));
+            ones.matmul(&ones).kind()
+        };
+        assert_eq!(autocast_on_cpu(product), Kind::BFloat16);
+        assert_eq!(product(), Kind::Float);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::learner::Learner;
-use super::precision::Precision;
 use super::search::Searcher;
 use super::setup::Setup;
 use crate::device::{Placement, libtorch_version, wait};
@@ -150,7 +149,7 @@ impl<'a> Bench<'a> {
             parameters: self.learner.parameters(),
             batch: self.batch.inputs.size()[0],
             prediction_batch: self.inputs.size()[0],
-            mixed_precision: recipe.precision == Precision::Mixed,
+            mixed_precision: recipe.precision.is_mixed(),
             label_smoothing: recipe.loss.label_smoothing,
             clip: recipe.training.clip,
             hyper_parameters: HyperParameters::default(),

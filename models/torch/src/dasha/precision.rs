@@ -1,8 +1,8 @@
-//! How numbers lie and multiply: single precision on a CPU; on a GPU in bfloat16 where that loses nothing, and tiles
-//! with their bands last, which its multipliers read faster.
+//! How numbers lie and multiply in training: single precision, or products in bfloat16 on a GPU or a processor that has
+//! instructions for it, with bands last for tiles, which their multipliers read faster.
 
 use tch::nn::ModuleT;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::device;
 
@@ -11,23 +11,42 @@ use crate::device;
 pub(super) enum Precision {
     /// Everything in single precision.
     Single,
-    /// Products in bfloat16, sums and normalisations in single precision. No loss needs scaling: the range is that of
-    /// single precision.
+    /// Products in bfloat16, sums and normalisations in single precision, on a GPU. No loss needs scaling: the range is
+    /// that of single precision.
     Mixed,
+    /// The same on a processor, for training; predictions are in single precision there, as they are where they are
+    /// served.
+    MixedOnCpu,
 }
 
 impl Precision {
-    /// The faster that there is on this device, unless single precision is wanted.
+    /// The fastest that there is on this device, unless single precision is wanted.
     pub(super) fn of(device: Device, full_precision: bool) -> Self {
-        let is_mixed = device.is_cuda() && !full_precision && device::autocast_in_bfloat16();
-        if is_mixed { Self::Mixed } else { Self::Single }
+        if full_precision {
+            Self::Single
+        } else if device.is_cuda() && device::autocast_in_bfloat16() {
+            Self::Mixed
+        } else if device == Device::Cpu && device::cpu_multiplies_in_bfloat16() {
+            Self::MixedOnCpu
+        } else {
+            Self::Single
+        }
+    }
+
+    /// Whether products of training are in bfloat16.
+    pub(super) fn is_mixed(self) -> bool {
+        self != Self::Single
     }
 
     /// Inputs through a network.
     pub(super) fn forward(self, network: &dyn ModuleT, inputs: &Tensor, train: bool) -> Tensor {
         match self {
-            Self::Single => network.forward_t(inputs, train),
             Self::Mixed => tch::autocast(true, || network.forward_t(&bands_last(inputs), train)),
+            Self::MixedOnCpu if train => {
+                let outputs = device::autocast_on_cpu(|| network.forward_t(&bands_last(inputs), train));
+                outputs.to_kind(Kind::Float)
+            }
+            Self::Single | Self::MixedOnCpu => network.forward_t(inputs, train),
         }
     }
 }

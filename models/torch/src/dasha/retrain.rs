@@ -1,5 +1,9 @@
 //! The last training: the best trial's network, from its initial weights, on training samples for as long as was
 //! asked. Of all epochs, and of the weights and their running average, the best on validation is kept.
+//!
+//! Where the time is limited, it goes on from the best weights of that trial instead: a trial is a large part of the
+//! time then, and to train the same again would be paid for with epochs. Its rate goes down by half a wave then: the
+//! paper's steps are for 200 epochs, and of 20 they would leave 6 that learn fast.
 
 use std::time::Instant;
 
@@ -12,7 +16,7 @@ use super::evaluate::Examiner;
 use super::journal::{Journal, Pace, Stage};
 use super::learner::{Learner, rate_factor};
 use super::setup::Setup;
-use super::state::Retrain;
+use super::state::{Retrain, Tensors};
 use super::trials;
 
 /// Times that a training may begin anew, each time at a third of the learning rate, before it is given up.
@@ -31,8 +35,13 @@ pub(super) fn retrain(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Resul
         return Ok(());
     }
     let mut training = Training::new(setup, &retrain)?;
-    if let Some(tensors) = journal.under_way()? {
-        training.learner.restore(&tensors)?;
+    match journal.under_way()? {
+        Some(tensors) => training.learner.restore(&tensors)?,
+        None => {
+            if let Some(kept) = weights_so_far(journal)? {
+                training.learner.begin_from(&kept);
+            }
+        }
     }
     let loader = setup.training_of(&retrain.chosen.hyper_parameters, retrain.record.plan.part)?;
     let mut pace = Pace::default();
@@ -47,6 +56,9 @@ pub(super) fn retrain(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Resul
         let kept = note(journal, record).then(|| training.learner.weights(record.better().1));
         let each = pace.add(started.elapsed().as_secs_f64());
         replan(setup, journal, each);
+        if kept.is_some() {
+            journal.state.kept_of = None;
+        }
         let is_over = current(journal)?.is_over;
         let under_way = (!is_over).then(|| training.learner.state());
         journal.save(Stage::Retrain, under_way.as_ref(), kept.as_ref())?;
@@ -107,7 +119,11 @@ impl Training {
         let retrain = current(journal)?;
         let (epoch, plan) = (retrain.record.epochs.len() as u32, retrain.record.plan);
         let backbone = &retrain.chosen.candidate.backbone;
-        let schedule = Schedule::paper(schedule::Stage::Retrain, backbone, setup.axes(), plan.epochs);
+        let epochs = plan.epochs;
+        let schedule = match setup.times {
+            Some(_) => Schedule::Cosine { epochs },
+            None => Schedule::paper(schedule::Stage::Retrain, backbone, setup.axes(), epochs),
+        };
         let slower = SLOWER.powi(retrain.restarts as i32);
         let rate = retrain.chosen.hyper_parameters.learning_rate * rate_factor(&schedule, epoch) * slower;
         Ok((epoch, rate))
@@ -129,7 +145,7 @@ impl Training {
 
     /// From the weights that were kept, or from the initial ones, and slower.
     fn begin_anew(&mut self, setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result<()> {
-        let kept = journal.kept()?;
+        let kept = weights_so_far(journal)?;
         let retrain = current(journal)?;
         retrain.restarts += 1;
         ensure!(
@@ -143,6 +159,15 @@ impl Training {
             self.learner.begin_from(&kept);
         }
         journal.save(Stage::Retrain, Some(&self.learner.state()), None)
+    }
+}
+
+/// Those that this training has kept, or before its first epoch those of its trial, if it goes on from them.
+fn weights_so_far(journal: &mut Journal<'_>) -> anyhow::Result<Option<Tensors>> {
+    let trial = current(journal)?.chosen.trial;
+    match journal.state.kept_of {
+        Some(kept_of) if Some(kept_of) != trial => Ok(None),
+        _ => journal.kept(),
     }
 }
 

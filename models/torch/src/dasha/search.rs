@@ -25,7 +25,7 @@ use crate::samples::{Batch, Loader};
 const CLIP: f64 = 1.0;
 
 /// A search of fewer steps has learnt nothing that it could choose by.
-const FEWEST_STEPS: f64 = 20.0;
+const FEWEST_STEPS: f64 = 100.0;
 
 /// Samples that tell how long a step of all of a batch takes at most.
 const FEW_SAMPLES: i64 = 2;

@@ -32,8 +32,10 @@ pub(super) struct State {
     saves: u64,
     /// Tensors of the training under way.
     under_way: Option<String>,
-    /// Weights that the last training has kept so far.
+    /// Weights that were kept: the best of the last training, or before it of all trials if the time is limited.
     kept: Option<String>,
+    /// The trial that they are of; none once the last training has kept any.
+    pub(super) kept_of: Option<u32>,
     /// Wall time.
     pub(super) seconds: StageSeconds,
     /// That have worked on it.
@@ -44,6 +46,8 @@ pub(super) struct State {
     pub(super) forms: Vec<(Correlation, Form)>,
     /// How trials are planned; none before the first.
     pub(super) trial_plan: Option<TrialPlan>,
+    /// Seconds that an epoch of all training samples takes the first networks; empty where no time is limited.
+    pub(super) epoch_seconds: Vec<f64>,
     /// The rule that stops trials.
     pub(super) asha: Option<Stopping>,
     /// Trials, of which the last may be under way.
@@ -72,11 +76,13 @@ impl State {
             saves: 0,
             under_way: None,
             kept: None,
+            kept_of: None,
             seconds: StageSeconds::default(),
             processes: 0,
             searches: Vec::new(),
             forms: Vec::new(),
             trial_plan: None,
+            epoch_seconds: Vec::new(),
             asha: None,
             trials: Vec::new(),
             retrain: None,

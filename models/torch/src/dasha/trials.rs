@@ -5,6 +5,8 @@
 //! ones, so that what was searched is only taken where validation prefers it. The first trial of each network has
 //! hyper-parameters that are known to train; with few trials those drawn at random may all be hopeless. Where the job
 //! varies frames, the first trial of each variation has them too, beside the plain networks; later ones draw from both.
+//!
+//! Where the time is limited, the best weights of all trials are kept for the last training to go on from.
 
 use std::time::Instant;
 
@@ -37,6 +39,7 @@ pub(super) fn trials(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
     journal.state.trial_plan = Some(plan);
     if journal.state.asha.is_none() {
         journal.state.asha = Some(Stopping::new(Settings {
+            grace_period: plan.grace(setup.times.is_some()),
             max_t: plan.each.epochs,
             ..Settings::default()
         })?);
@@ -44,7 +47,8 @@ pub(super) fn trials(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
     let examiner = setup.examiner(Split::Validation)?;
     while let Some(trial) = next_trial(setup, journal, plan) {
         if journal.state.trials.len() as u32 <= trial {
-            journal.state.trials.push(begin(setup, &networks, plan, trial));
+            let record = begin(setup, &networks, plan, &journal.state.epoch_seconds, trial);
+            journal.state.trials.push(record);
         }
         run_trial(setup, journal, &examiner, plan)?;
     }
@@ -130,12 +134,16 @@ fn plan(setup: &Setup, journal: &mut Journal<'_>, networks: &[Candidate]) -> any
         },
     };
     let Some(times) = setup.times else { return Ok(asked) };
-    let mut seconds = 0.0;
-    for network in networks {
-        seconds += epoch_seconds(setup, network)? / networks.len() as f64;
-    }
+    let seconds = networks.iter().map(|network| epoch_seconds(setup, network));
+    let seconds = seconds.collect::<anyhow::Result<Vec<f64>>>()?;
+    let mean = mean(&seconds);
+    journal.state.epoch_seconds = seconds;
     let left = end_of_trials(setup, journal, times.trials) - journal.note_time(Stage::Trials);
-    Ok(TrialPlan::within(asked, networks.len() as u32, seconds, left.max(0.0)))
+    Ok(TrialPlan::within(asked, networks.len() as u32, mean, left.max(0.0)))
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
 }
 
 /// Of an epoch of all training samples.
@@ -148,7 +156,11 @@ pub(super) fn epoch_seconds(setup: &Setup, candidate: &Candidate) -> anyhow::Res
 }
 
 /// What a trial tries, which hangs on the job's seed and its number alone.
-fn begin(setup: &Setup, networks: &Networks, plan: TrialPlan, trial: u32) -> TrialRecord {
+fn begin(setup: &Setup, networks: &Networks, plan: TrialPlan, seconds: &[f64], trial: u32) -> TrialRecord {
+    let part = match seconds.get(trial as usize) {
+        Some(own) => plan.part(*own, mean(seconds)),
+        None => plan.each.part,
+    };
     let (candidate, hyper_parameters) = match networks.first.get(trial as usize) {
         Some(first) => (first.clone(), known_to_train(setup, first)),
         None => {
@@ -163,6 +175,7 @@ fn begin(setup: &Setup, networks: &Networks, plan: TrialPlan, trial: u32) -> Tri
         trial,
         candidate,
         hyper_parameters,
+        part,
         scores: Vec::new(),
         ended: None,
     }
@@ -192,7 +205,7 @@ fn run_trial(setup: &Setup, journal: &mut Journal<'_>, examiner: &Examiner, plan
     if let Some(tensors) = journal.under_way()? {
         learner.restore(&tensors)?;
     }
-    let loader = setup.training_of(&record.hyper_parameters, plan.each.part)?;
+    let loader = setup.training_of(&record.hyper_parameters, record.part)?;
     let epochs = plan.each.epochs;
     let axes = setup.axes();
     let schedule = Schedule::paper(schedule::Stage::Trial, &record.candidate.backbone, axes, epochs);
@@ -209,7 +222,12 @@ fn run_trial(setup: &Setup, journal: &mut Journal<'_>, examiner: &Examiner, plan
             .is_some_and(|times| spent >= end_of_trials(setup, journal, times.trials));
         let ended = note(&mut journal.state, index, score, is_finite, is_late);
         let under_way = ended.is_none().then(|| learner.state());
-        journal.save(Stage::Trials, under_way.as_ref(), None)?;
+        let is_best = setup.times.is_some() && leads(&journal.state.trials, index);
+        let kept = is_best.then(|| learner.weights(false));
+        if is_best {
+            journal.state.kept_of = Some(record.trial);
+        }
+        journal.save(Stage::Trials, under_way.as_ref(), kept.as_ref())?;
         tell(journal, plan, index, score);
         if ended.is_some() {
             return Ok(());
@@ -236,6 +254,20 @@ fn note(state: &mut State, index: usize, score: f64, is_finite: bool, is_late: b
         is_late.then_some(TrialEnd::OutOfTime)
     };
     record.ended
+}
+
+/// Whether the last score of this trial, which must not have diverged, is better than all others of all trials.
+fn leads(trials: &[TrialRecord], index: usize) -> bool {
+    let record = &trials[index];
+    let Some((last, earlier)) = record.scores.split_last() else {
+        return false;
+    };
+    let others = trials
+        .iter()
+        .filter(|other| other.trial != record.trial && other.ended != Some(TrialEnd::Diverged));
+    record.ended != Some(TrialEnd::Diverged)
+        && earlier.iter().all(|score| last > score)
+        && others.filter_map(TrialRecord::best).all(|best| *last > best)
 }
 
 fn tell(journal: &mut Journal<'_>, plan: TrialPlan, index: usize, score: f64) {
