@@ -3,6 +3,8 @@
 
 mod forecasts;
 mod models;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::path::PathBuf;
