@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{Answer, ask};
 use crate::support::network::{artifact, executable, renamed, scaled};
-use crate::support::{Daemon, Environment, child_of, forecastd, skip, wait_for};
+use crate::support::{Daemon, Environment, child_of, forecastd, skip, tools, wait_for};
 
 const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
 
@@ -255,6 +255,9 @@ fn told_in_metrics(daemon: &Daemon) {
         page.get("forecastd_inference_request_failures_total", &overload),
         Some(0.0)
     );
+    if let Some(said) = tools::promtool_check(&daemon.get("/metrics").1) {
+        assert_eq!(said, "");
+    }
     let (status, statistics) = daemon.get("/v2/models/motif/stats");
     assert!(
         status == 200 && statistics.contains("\"execution_count\":4"),
@@ -322,8 +325,10 @@ fn a_version_that_no_child_can_load_gives_way_and_is_told() {
     });
     let refused = [("model", "motif"), ("reason", "refused")];
     assert_eq!(page.get("forecastd_model_load_failures_total", &refused), Some(1.0));
-    let shown: Value = serde_json::from_str(&daemon.get("/api/v1/models/motif").1).unwrap();
-    assert_eq!(shown["active"], first);
+    let shown = wait_for("the first to be active again", || {
+        let shown: Value = serde_json::from_str(&daemon.get("/api/v1/models/motif").1).unwrap();
+        (shown["active"] == first).then_some(shown)
+    });
     let versions = shown["versions"].as_array().unwrap().iter();
     let reason = versions
         .map(|version| version["reason"].as_str().unwrap())

@@ -37,8 +37,8 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Serves nothing yet. The child starts with the first version, and computes with its part of the budget of
-    /// threads: fits have theirs.
+    /// Serves nothing yet. The child starts with the first version, and computes with half of the budget of threads:
+    /// fits want theirs.
     pub(super) fn start(
         torch: &Torch,
         models: &[Model],
@@ -46,7 +46,7 @@ impl Serving {
         metrics: Arc<Metrics>,
         events: mpsc::Sender<AppEvent>,
     ) -> Self {
-        let threads = budget.div_ceil(NonZeroUsize::MIN.saturating_add(1));
+        let threads = NonZeroUsize::new(budget.get().div_ceil(2)).unwrap_or(NonZeroUsize::MIN);
         let inference = Inference::start(torch, threads, Limits::default());
         let (wanted, following) = watch::channel(Wanted::default());
         if torch.start == TorchStart::Never {

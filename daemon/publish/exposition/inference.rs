@@ -5,7 +5,7 @@ use crate::message::inference::{BatchSizes, Infer, InferenceCounts, ModelCounts,
 use crate::message::snapshot::{ModelView, Snapshot};
 
 /// Every reason is there from the beginning, so that the first one is seen to rise.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 9] = [
     "deadline",
     "failed",
     "input",
@@ -14,6 +14,7 @@ const REASONS: [&str; 8] = [
     "poison",
     "stopping",
     "unavailable",
+    "unknown",
 ];
 
 /// A counter or gauge that each model has.
@@ -200,4 +201,106 @@ fn label(name: &str, value: &str) -> String {
     let mut labels = String::new();
     push_label(&mut labels, name, value);
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::message::torch_status::TorchStatus;
+    use crate::publish::exposition::{Format, checker};
+    use crate::publish::fixture::Networks;
+
+    fn counted() -> Networks {
+        let networks = Networks::default();
+        let mut batches = BatchSizes::default();
+        batches.add(1);
+        batches.add(5);
+        let counts = ModelCounts {
+            requests: 7,
+            samples: 6,
+            answered: 3,
+            failures: [("overload", 4)].into(),
+            queue: Duration::from_millis(1500),
+            compute: Duration::from_millis(250),
+            batches,
+            swaps: 2,
+            waiting: 9,
+            ..ModelCounts::default()
+        };
+        let child = TorchStatus {
+            up: true,
+            restarts: 3,
+            version: Some("2.11.0".to_owned()),
+            device: Some("cpu".to_owned()),
+            last_error: None,
+        };
+        *networks.counts.lock().expect("no panic") = InferenceCounts {
+            models: [(Arc::from("m"), counts)].into(),
+            unknown: 8,
+            child,
+        };
+        networks
+    }
+
+    #[test]
+    fn every_count_is_a_sample_in_base_units_and_the_page_is_well_formed() {
+        for format in [Format::Text, Format::OpenMetrics] {
+            let mut encoder = Encoder::new(format);
+            write_inference(&mut encoder, &counted(), &Snapshot::default());
+            let page = encoder.finish(true);
+            checker::check(&page, format);
+            for line in [
+                "forecastd_inference_requests_total{model=\"m\"} 7",
+                "forecastd_inference_samples_total{model=\"m\"} 6",
+                "forecastd_inference_request_failures_total{model=\"m\",reason=\"overload\"} 4",
+                "forecastd_inference_request_failures_total{model=\"m\",reason=\"poison\"} 0",
+                "forecastd_inference_unknown_requests_total 8",
+                "forecastd_inference_queue_seconds_total{model=\"m\"} 1.5",
+                "forecastd_inference_compute_seconds_total{model=\"m\"} 0.25",
+                "forecastd_inference_swaps_total{model=\"m\"} 2",
+                "forecastd_inference_waiting_samples{model=\"m\"} 9",
+                "forecastd_inference_batch_samples_sum{model=\"m\"} 6",
+                "forecastd_inference_batch_samples_count{model=\"m\"} 2",
+                "forecastd_inference_batch_samples_bucket{model=\"m\",le=\"+Inf\"} 2",
+                "forecastd_inference_child_up 1",
+                "forecastd_inference_child_restarts_total 3",
+                "forecastd_inference_child_info{version=\"2.11.0\",device=\"cpu\"} 1",
+            ] {
+                assert!(page.contains(&format!("{line}\n")), "{line}\n{page}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reason_that_a_request_can_fail_for_is_known_here() {
+        use crate::message::inference::{InferenceError as Error, Stage};
+        let (text, name) = (String::new, || Arc::from("m"));
+        let errors = [
+            Error::NotReady {
+                model: name(),
+                version: name(),
+                reason: text(),
+            },
+            Error::Input { reason: text() },
+            Error::Overloaded {
+                model: name(),
+                waiting: 0,
+            },
+            Error::Deadline { stage: Stage::Waiting },
+            Error::Poison { deaths: 0, how: text() },
+            Error::Failed { reason: text() },
+            Error::Unavailable { reason: text() },
+            Error::Stopping,
+            Error::UnknownVersion {
+                model: name(),
+                version: name(),
+            },
+        ];
+        for error in errors {
+            assert!(REASONS.contains(&error.label()), "{error:?}");
+        }
+    }
 }

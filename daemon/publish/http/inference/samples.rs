@@ -209,17 +209,7 @@ fn numbers(datatype: Datatype, json: &Elements, expected: usize, per_sample: usi
     }
     let mut bytes = Vec::new();
     for (place, number) in json.numbers.iter().enumerate() {
-        let fits = match datatype {
-            Datatype::Uint8 => whole(*number, 0.0, f64::from(u8::MAX)).map(|n| bytes.push(n as u8)),
-            Datatype::Uint16 => {
-                whole(*number, 0.0, f64::from(u16::MAX)).map(|n| bytes.extend((n as u16).to_le_bytes()))
-            }
-            Datatype::Int16 => {
-                whole(*number, f64::from(i16::MIN), f64::from(i16::MAX)).map(|n| bytes.extend((n as i16).to_le_bytes()))
-            }
-            _ => Some(bytes.extend((*number as f32).to_le_bytes())),
-        };
-        if fits.is_none() {
+        if !push(datatype, *number, &mut bytes) {
             let (sample, element) = (place / per_sample, place % per_sample);
             return Err(wrong(format!(
                 "sample {sample}, element {element}: {number} is no {datatype}"
@@ -229,8 +219,19 @@ fn numbers(datatype: Datatype, json: &Elements, expected: usize, per_sample: usi
     Ok(bytes)
 }
 
-fn whole(number: f64, least: f64, most: f64) -> Option<f64> {
-    (number.fract() == 0.0 && (least..=most).contains(&number)).then_some(number)
+/// Adds a number as its type has it; says whether it is of that type.
+fn push(datatype: Datatype, number: f64, bytes: &mut Vec<u8>) -> bool {
+    let is_whole = |least, most| number.fract() == 0.0 && number >= f64::from(least) && number <= f64::from(most);
+    match datatype {
+        Datatype::Uint8 if is_whole(0, i32::from(u8::MAX)) => bytes.push(number as u8),
+        Datatype::Uint16 if is_whole(0, i32::from(u16::MAX)) => bytes.extend((number as u16).to_le_bytes()),
+        Datatype::Int16 if is_whole(i32::from(i16::MIN), i32::from(i16::MAX)) => {
+            bytes.extend((number as i16).to_le_bytes());
+        }
+        Datatype::Fp32 => bytes.extend((number as f32).to_le_bytes()),
+        _ => return false,
+    }
+    true
 }
 
 fn wrong(what: impl std::fmt::Display) -> ApiError {

@@ -56,7 +56,7 @@ fn numbers() -> ModelDescription {
 fn serving(description: ModelDescription, state: VersionState, scores: &[f32]) -> (Stage, Running) {
     let stage = Stage::new(1000);
     let version: Arc<str> = KEY.into();
-    *stage.networks.served.lock().unwrap() = vec![ServedModel {
+    *stage.networks.served.lock().expect("no panic") = vec![ServedModel {
         name: "m".into(),
         active: Some(Arc::clone(&version)),
         versions: vec![ServedVersion {
@@ -78,7 +78,7 @@ fn say(stage: &Stage, outcome: Result<Outputs, InferenceError>) {
         compute: Duration::ZERO,
         batch: 1,
     };
-    *stage.networks.outcome.lock().unwrap() = Some(outcome.map(answer));
+    *stage.networks.outcome.lock().expect("no panic") = Some(outcome.map(answer));
 }
 
 fn input(datatype: &str, shape: &[u64], data: Value) -> Value {
@@ -114,7 +114,13 @@ fn tiles_come_as_json_and_all_outputs_go_back() {
         })
     );
     assert_eq!(answer.status, 200);
-    let asked = stage.networks.asked.lock().unwrap().pop().expect("it was asked");
+    let asked = stage
+        .networks
+        .asked
+        .lock()
+        .expect("no panic")
+        .pop()
+        .expect("it was asked");
     assert_eq!((asked.count, asked.version), (2, None));
     assert_eq!(asked.inputs, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 255]);
 }
@@ -150,7 +156,13 @@ fn binary_tensors_come_and_go_behind_the_json() {
     assert_eq!(json["outputs"][3]["data"], json!(["0.750000:1:yes"]));
     let expected = [&b"\x03\0\0\0yes"[..], &0.25_f32.to_le_bytes(), &0.75_f32.to_le_bytes()].concat();
     assert_eq!(tail, expected);
-    let asked = stage.networks.asked.lock().unwrap().pop().expect("it was asked");
+    let asked = stage
+        .networks
+        .asked
+        .lock()
+        .expect("no panic")
+        .pop()
+        .expect("it was asked");
     assert_eq!(
         (asked.version.as_deref(), asked.inputs),
         (Some(KEY), vec![9, 8, 7, 6, 5, 4])
@@ -160,7 +172,16 @@ fn binary_tensors_come_and_go_behind_the_json() {
 #[test]
 fn letters_come_as_texts_or_as_places_in_the_alphabet() {
     let (stage, running) = serving(letters(), VersionState::Ready, &[0.25, 0.75]);
-    let asked = || stage.networks.asked.lock().unwrap().pop().expect("it was asked").inputs;
+    let asked = || {
+        stage
+            .networks
+            .asked
+            .lock()
+            .expect("no panic")
+            .pop()
+            .expect("it was asked")
+            .inputs
+    };
     assert_eq!(ask(&running, input("BYTES", &[1], json!(["acG"]))).status, 200);
     assert_eq!(asked(), [0, 1, 2, 255]);
     assert_eq!(ask(&running, input("UINT8", &[1, 4], json!([3, 2, 1, 0]))).status, 200);
@@ -238,7 +259,10 @@ fn what_is_malformed_is_told_by_tensor_and_sample() {
         assert_eq!(answer.status, 400, "{body}: {told}");
         assert!(told.contains(words), "{body}: {told}");
     }
-    assert!(stage.networks.asked.lock().unwrap().is_empty(), "none of them is asked");
+    assert!(
+        stage.networks.asked.lock().expect("no panic").is_empty(),
+        "none of them is asked"
+    );
 }
 
 #[test]
@@ -352,7 +376,13 @@ fn a_client_says_how_long_it_waits_up_to_a_bound() {
     let waits = |timeout: Value| {
         let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))], "parameters": { "timeout": timeout } });
         assert_eq!(running.post("/v2/models/m/infer", &body.to_string()).status, 200);
-        let asked = stage.networks.asked.lock().unwrap().pop().expect("it was asked");
+        let asked = stage
+            .networks
+            .asked
+            .lock()
+            .expect("no panic")
+            .pop()
+            .expect("it was asked");
         asked
             .deadline
             .saturating_duration_since(Instant::now())
@@ -373,7 +403,7 @@ fn a_client_says_how_long_it_waits_up_to_a_bound() {
 #[test]
 fn a_client_that_goes_away_cancels_and_too_many_at_once_are_turned_away_while_scrapes_are_answered() {
     let (stage, running) = serving(numbers(), VersionState::Ready, &[]);
-    *stage.networks.outcome.lock().unwrap() = None;
+    *stage.networks.outcome.lock().expect("no panic") = None;
     let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))] }).to_string();
     let until = |what: &str, is_so: &dyn Fn() -> bool| {
         let patience = Instant::now() + Duration::from_secs(30);
@@ -385,13 +415,15 @@ fn a_client_that_goes_away_cancels_and_too_many_at_once_are_turned_away_while_sc
     let waiting: Vec<_> = (0..2)
         .map(|_| running.send("POST", "/v2/models/m/infer", &[], body.as_bytes()))
         .collect();
-    until("two requests", &|| stage.networks.asked.lock().unwrap().len() == 2);
+    until("two requests", &|| {
+        stage.networks.asked.lock().expect("no panic").len() == 2
+    });
     let answer = running.post("/v2/models/m/infer", &body);
     assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (429, "1"));
     assert_eq!(running.get("/metrics").0, 200);
     drop(waiting);
     until("both to be cancelled", &|| {
-        *stage.networks.cancelled.lock().unwrap() == 2
+        *stage.networks.cancelled.lock().expect("no panic") == 2
     });
 }
 
