@@ -11,7 +11,7 @@ DOCS = $(DESTDIR)$(PREFIX)/share/doc/forecastd
 RELOCATE = sed 's\#/usr/\(bin\|share/doc\)/forecastd\#$(PREFIX)/\1/forecastd\#g'
 
 .DEFAULT_GOAL := help
-.PHONY: help libtorch build test demo bench bench-peers bench-networks results public-data results-series results-networks kernel-patterns variations exactness torture endurance deny install clean
+.PHONY: help libtorch build test demo bench bench-peers bench-networks bench-inference results public-data results-series results-networks kernel-patterns variations exactness torture endurance deny install clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,13 @@ bench-peers: .venv/ready ## Measure ourselves beside other people's software onl
 bench-networks: build .venv-torch/ready ## Measure networks, their search and training beside the same networks in PyTorch
 	@mkdir -p $(TARGET)/bench
 	@.venv-torch/bin/python benches/network_peers.py $(TARGET)/release/forecastd-torch $(TARGET)/bench
+
+bench-inference: build .venv-torch/ready ## Measure a served network over HTTP beside the same one behind FastAPI and PyTorch
+	@mkdir -p $(TARGET)/bench
+	FORECASTD_TORCH=$(abspath $(TARGET))/release/forecastd-torch INFERENCE_ARTIFACT=$(abspath $(TARGET))/bench/inference \
+		cargo bench --locked --bench inference
+	@.venv-torch/bin/python benches/inference_peers.py $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch \
+		$(TARGET)/bench/inference
 
 results: results-series results-networks ## Write the accuracy on FORECASTD_DATA, the public data sets, into benches/RESULTS.md
 
@@ -121,4 +128,4 @@ endif
 
 clean: ## Remove what was built and unpacked
 	cargo clean
-	rm -rf .libtorch .tools .venv .venv-torch
+	rm -rf .libtorch .tools .venv .venv-clients .venv-torch

@@ -1,6 +1,7 @@
 //! Served networks: what an answer costs over a bare forward pass, and what batches are worth.
 //!
-//! `FORECASTD_TORCH=… cargo bench --bench inference`. Under `cargo test` it asks a few times, so that it cannot rot.
+//! `FORECASTD_TORCH=… cargo bench --bench inference`. Under `cargo test` it asks a few times, so that it cannot rot. The
+//! network of the longest sequences is left in the folder that INFERENCE_ARTIFACT names, for `inference_peers.py`.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,6 +38,7 @@ fn main() {
         .unwrap();
     for length in if is_bench { vec![40, 400] } else { vec![40] } {
         let artifact = artifact(folder.path(), &executable, length);
+        leave(&artifact);
         if is_bench {
             for samples in [1, CLIENTS] {
                 println!("bare, sequences of {length}: {}", bare(&executable, &artifact, samples));
@@ -47,6 +49,17 @@ fn main() {
         for batch in [1, 64] {
             runtime.block_on(together(&executable, &artifact, length, batch, seconds));
         }
+    }
+}
+
+/// Copies the artifact to where the environment says.
+fn leave(artifact: &Path) {
+    let Some(to) = std::env::var_os("INFERENCE_ARTIFACT") else {
+        return;
+    };
+    std::fs::create_dir_all(&to).unwrap();
+    for name in ["weights.safetensors", "model.json", "card.json", "BLAKE3SUMS"] {
+        std::fs::copy(artifact.join(name), Path::new(&to).join(name)).unwrap();
     }
 }
 

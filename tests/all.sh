@@ -13,6 +13,7 @@ target=${CARGO_TARGET_DIR:-target}
 main() {
     get_prometheus
     get_systemd
+    get_clients
     check fmt cargo fmt --all --check
     check clippy cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
     check libtorch cargo build --locked --package forecastd-torch --quiet
@@ -66,6 +67,21 @@ get_prometheus() {
     if ! (cd .tools && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } &&
         dpkg --extract prometheus_*.deb . && rm prometheus_*.deb); then
         skip prometheus "neither installed nor to be had from Debian's packages"
+    fi
+}
+
+# Other people's clients of our endpoint, pinned, in an environment beside the sources.
+get_clients() {
+    local folder=.venv-clients list=tests/clients/requirements.txt
+    if cmp --silent "$list" "$folder/installed"; then
+        return
+    fi
+    rm -rf "$folder"
+    if python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --requirement "$list"; then
+        cp "$list" "$folder/installed"
+    else
+        rm -rf "$folder"
+        skip clients "Python 3 with venv, or PyPI, is not to be had"
     fi
 }
 

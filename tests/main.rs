@@ -23,5 +23,6 @@ mod rolling;
 mod rows;
 mod samples;
 mod service;
+mod serving;
 mod torch;
 mod torture;

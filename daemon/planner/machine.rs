@@ -148,6 +148,7 @@ impl Planner {
                 self.models.done(report, now);
                 self.unpublished = true;
             }
+            Event::Serving(report) => self.models.serving(report),
             Event::Reconfigured(config) => self.reconfigure(&config, now),
             Event::Woken => {}
             Event::Stopping => self.stopping = true,

@@ -4,6 +4,7 @@ pub mod artifact;
 mod daemon;
 mod drops;
 mod environment;
+pub mod http;
 pub mod network;
 mod page;
 mod samples;

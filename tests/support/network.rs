@@ -97,16 +97,33 @@ pub fn artifact(folder: &Path, executable: &str, length: u64) -> PathBuf {
 
 /// A sound artifact of the same network with other weights: each `factor` times as large.
 pub fn scaled(artifact: &Path, to: &Path, factor: f32) {
+    reweighted(artifact, to, |weights| {
+        let header = 8 + u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+        let (head, data) = weights.split_at(header);
+        let values = data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes) * factor);
+        [head, &values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()].concat()
+    });
+}
+
+/// An artifact of which one tensor has a name that no network has: only who builds the network can tell.
+pub fn renamed(artifact: &Path, to: &Path) {
+    reweighted(artifact, to, |weights| {
+        let mut weights = weights.to_vec();
+        let place = weights.windows(7).position(|name| name == b"weight\"").unwrap();
+        weights[place] = b'h';
+        weights
+    });
+}
+
+/// An artifact of other weights, its sums right.
+fn reweighted(artifact: &Path, to: &Path, change: impl FnOnce(&[u8]) -> Vec<u8>) {
     let weights = fs::read(artifact.join("weights.safetensors")).unwrap();
     let before = blake3::hash(&weights).to_hex();
-    let header = 8 + u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
-    let (head, data) = weights.split_at(header);
-    let values = data
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes) * factor);
-    let weights = [head, &values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()].concat();
+    let weights = change(&weights);
     let after = blake3::hash(&weights).to_hex();
     rewritten(
         artifact,

@@ -81,7 +81,8 @@ fn write_status(
     writeln!(
         html,
         "<h1>forecastd</h1>\n<p>Version {} · {} · up {} · generation {}</p>\n\
-         <p><a href=\"/metrics\">Metrics</a> · <a href=\"/-/healthy\">Health</a> · <a href=\"/-/ready\">Readiness</a></p>",
+         <p><a href=\"/metrics\">Metrics</a> · <a href=\"/-/healthy\">Health</a> · <a href=\"/-/ready\">Readiness</a> · \
+         <a href=\"/api/openapi.json\">For programs</a></p>",
         env!("CARGO_PKG_VERSION"),
         Escaped(&state),
         Span::between(started, now),
