@@ -4,6 +4,7 @@ mod event;
 mod ingest;
 mod models;
 mod run;
+mod trainings;
 mod wiring;
 
 pub use run::{App, Options};

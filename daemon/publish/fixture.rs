@@ -233,6 +233,7 @@ impl Stage {
             datasets,
             samples: Vec::new(),
             models,
+            trainings: Vec::new(),
         };
         self.metrics.published(&snapshot);
         self.snapshots.send_replace(Arc::new(snapshot));

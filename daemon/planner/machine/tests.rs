@@ -76,7 +76,12 @@ impl Story {
 
     fn report_models(&mut self, done: ModelDone) {
         let versions = Vec::new();
-        self.tell(Event::Models(ModelReport { done, versions }));
+        let trainings = Vec::new();
+        self.tell(Event::Models(ModelReport {
+            done,
+            versions,
+            trainings,
+        }));
     }
 
     fn report(&mut self, dataset: &str, name: &str, outcome: Outcome) {

@@ -5,6 +5,7 @@ mod damage;
 mod model;
 mod registry;
 mod samples;
+mod trainings;
 
 use std::collections::BTreeMap;
 

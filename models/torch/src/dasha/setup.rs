@@ -54,7 +54,10 @@ impl Setup {
         let set = samples.set();
         let (task, input) = (set.task, &set.input);
         job.training.augmentation(input).check(input, &set.element, task)?;
-        let frames = frames(job.backbone, job.scale, placement.device.is_cuda(), input, task);
+        let frames = match &job.network {
+            Some(network) => vec![network.backbone.clone()],
+            None => frames(job.backbone, job.scale, placement.device.is_cuda(), input, task),
+        };
         let loss = LossOptions {
             label_smoothing: job.training.smoothing(input, task),
             class_weights: job
@@ -64,7 +67,7 @@ impl Setup {
                 .flatten(),
             dice: job.training.dice,
         };
-        let searches = job.budget.search_epochs > 0;
+        let searches = searches(&job);
         let setup = Self {
             folder: folder.to_owned(),
             metric: Metric::of_task(task, set.labels.len()),
@@ -90,9 +93,18 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Every frame in every variation, with its own kernels.
+    /// Whether kernels are searched for.
+    pub(super) fn searches(&self) -> bool {
+        searches(&self.job)
+    }
+
+    /// Every frame in every variation, with its own kernels; of a network that is known, with those.
     fn varied(&self) -> Vec<Candidate> {
-        let frames = self.frames.iter().map(plain);
+        let frames: Vec<Candidate> = match &self.job.network {
+            Some(network) => vec![network.clone()],
+            None => self.frames.iter().map(plain).collect(),
+        };
+        let frames = frames.iter();
         let variations = &self.job.training.variations;
         frames
             .flat_map(|frame| {
@@ -204,6 +216,10 @@ fn both_strands(job: &DashaJob, set: &SampleSet, device: Device) -> Option<Stran
         .flatten()
 }
 
+fn searches(job: &DashaJob) -> bool {
+    job.budget.search_epochs > 0 && job.network.is_none()
+}
+
 fn trial_count(job: &DashaJob, frames: usize) -> u32 {
     let to_choose = if frames > 1 { frames as u32 } else { 0 };
     job.budget.trials.max(to_choose)
@@ -231,7 +247,7 @@ fn check_job(job: &DashaJob) -> anyhow::Result<()> {
         );
     }
     ensure!(job.batch != Some(0), "batch is 0; a step needs a sample at least");
-    if budget.search_epochs > 0 {
+    if searches(job) {
         check_space(&job.space).context("space")?;
     }
     if let Some(fault) = job.training.fault() {

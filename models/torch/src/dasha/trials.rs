@@ -73,8 +73,12 @@ fn end_of_trials(setup: &Setup, journal: &Journal<'_>, own: f64) -> f64 {
     own + left.min(own)
 }
 
-/// Each frame with its searched kernels, then each with its plain ones, unless they are the same.
+/// The network that is known; else each frame with its searched kernels, then each with its plain ones, unless they are
+/// the same.
 pub(super) fn candidates(setup: &Setup, state: &State) -> Vec<Candidate> {
+    if let Some(network) = &setup.job.network {
+        return vec![network.clone()];
+    }
     let searched = state.searches.iter().filter(|record| !record.losses.is_empty());
     let searched = searched.filter_map(|record| {
         let pattern = record.pattern.clone()?;
