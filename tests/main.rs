@@ -25,3 +25,4 @@ mod samples;
 mod service;
 mod torch;
 mod torture;
+mod trainings;

@@ -122,9 +122,9 @@ impl Ingest {
                 training = Some(ModelName::clone(train));
                 Ok(())
             }
-            Ok(ModelWish::Train(TrainWish { train })) => {
-                Err(format!("model {train}: the configuration has no model of this name with `train`"))
-            }
+            Ok(ModelWish::Train(TrainWish { train })) => Err(format!(
+                "model {train}: the configuration has no model of this name with `train`"
+            )),
             Err(wrong) => Err(wrong.clone()),
         };
         let answer = Answer {

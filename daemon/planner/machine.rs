@@ -178,7 +178,10 @@ impl Planner {
         };
         let models = self.models.wake_at();
         let trainings = self.trainings.wake_at();
-        [back_off, publish, resting, models, trainings].into_iter().flatten().min()
+        [back_off, publish, resting, models, trainings]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether every dataset's durable rows are back, every model's versions are known, and every folder was looked at.

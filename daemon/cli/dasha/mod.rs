@@ -19,8 +19,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use forecastd_models::dasha::card::Card;
 use forecastd_models::dasha::{
-    Augmentation, BackboneChoice, Budget, CellFormat, DashaJob, ScaleChoice, SearchSpace, Task,
-    TrainingOptions, Variation,
+    Augmentation, BackboneChoice, Budget, CellFormat, DashaJob, ScaleChoice, SearchSpace, Task, TrainingOptions,
+    Variation,
 };
 
 use self::progress::Progress;

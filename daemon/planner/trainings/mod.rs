@@ -6,6 +6,8 @@
 
 mod job;
 mod rule;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,9 +8,7 @@ use forecastd_models::dasha::card::Candidate;
 use forecastd_models::dasha::{Backbone, BackboneChoice, Task};
 
 use crate::message::model::{ModelState, ModelVersion};
-use crate::message::training::{
-    LiveAccuracy, Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason,
-};
+use crate::message::training::{LiveAccuracy, Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason};
 use crate::planner::samples::SampleIndex;
 
 /// First wait after a training that failed, doubled with each further one.
@@ -193,7 +191,11 @@ pub(super) fn known_network(config: &Config, form: &SampleForm, version: &ModelV
 
 /// Why nothing can be learnt from these samples.
 fn obstacle(form: &SampleForm, index: &SampleIndex) -> Option<TrainingObstacle> {
-    let is_output = |class: &str| form.labels.as_ref().is_none_or(|labels| labels.iter().any(|l| l == class));
+    let is_output = |class: &str| {
+        form.labels
+            .as_ref()
+            .is_none_or(|labels| labels.iter().any(|l| l == class))
+    };
     // Classes without a sample for training are no outputs, and samples of them are left out.
     let outputs: Vec<[u64; 3]> = match form.task {
         Task::Regress => vec![index.labelled()],
@@ -220,3 +222,5 @@ fn obstacle(form: &SampleForm, index: &SampleIndex) -> Option<TrainingObstacle> 
     }
 }
 
+#[cfg(test)]
+mod tests;

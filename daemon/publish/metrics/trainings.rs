@@ -144,7 +144,9 @@ impl TrainingFamilies {
 
     /// Something was entered into the books, perhaps for a model that has left the configuration meanwhile.
     pub(super) fn done(&self, done: &ModelDone) {
-        let ModelDone::Training(note, Ok(())) = done else { return };
+        let ModelDone::Training(note, Ok(())) = done else {
+            return;
+        };
         let known = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         match note {
             TrainingNote::Begun(plan) if known.contains(&plan.model) => {
@@ -204,3 +206,5 @@ impl TrainingFamilies {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,9 @@ impl Ledger {
 
     /// The number of a dataset, without a look at what else is known of it.
     pub(in crate::state) fn dataset(&self, name: &str) -> Result<Option<i64>, StateError> {
-        let mut query = self.connection.prepare_cached("SELECT id FROM datasets WHERE name = ?1")?;
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT id FROM datasets WHERE name = ?1")?;
         Ok(query.query_row([name], |row| row.get(0)).optional()?)
     }
 

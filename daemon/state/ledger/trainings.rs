@@ -5,9 +5,7 @@ use rusqlite::{Row, params};
 
 use super::{Ledger, unsigned};
 use crate::message::content_key::ContentKey;
-use crate::message::training::{
-    Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingPlan, TrainingReason,
-};
+use crate::message::training::{Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingPlan, TrainingReason};
 use crate::state::error::StateError;
 
 impl Ledger {
@@ -51,7 +49,8 @@ impl Ledger {
             Ok(version) => (Some(&version.0[..]), None),
             Err(failure) => (None, Some(failure)),
         };
-        let sql = "UPDATE trainings SET ended = ?2, version = ?3, fault = ?4, detail = ?5 WHERE id = ?1 AND ended IS NULL";
+        let sql =
+            "UPDATE trainings SET ended = ?2, version = ?3, fault = ?4, detail = ?5 WHERE id = ?1 AND ended IS NULL";
         self.connection.prepare_cached(sql)?.execute(params![
             id,
             end.time.0,
@@ -96,8 +95,9 @@ fn training(row: &Row<'_>) -> Result<Training, StateError> {
             searched: unsigned(row, 8)?,
         },
         begun: Timestamp(row.get(9)?),
-        end: ended
-            .zip(result)
-            .map(|(time, result)| TrainingEnd { time: Timestamp(time), result }),
+        end: ended.zip(result).map(|(time, result)| TrainingEnd {
+            time: Timestamp(time),
+            result,
+        }),
     })
 }

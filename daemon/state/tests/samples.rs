@@ -197,9 +197,7 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     commit(&mut scene, 2, &[("a", [1, 2], Some("x")), ("d", [8, 8], Some("y"))]);
     let folder = tempfile::tempdir().expect("a folder");
     let export = SampleExport::open(scene.folder.path()).expect("beside the writer");
-    let write = |form: &_, through, goes_on: bool| {
-        export.write(&"a".into(), form, through, folder.path(), &|| goes_on)
-    };
+    let write = |form: &_, through, goes_on: bool| export.write(&"a".into(), form, through, folder.path(), &|| goes_on);
     let set = write(&form(), i64::MAX, true).expect("exported");
     assert_eq!((set.count, set.labels), (4, vec!["x".to_owned(), "y".to_owned()]));
     let read = |name: &str| fs::read(folder.path().join(name)).expect("written");

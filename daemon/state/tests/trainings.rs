@@ -2,9 +2,7 @@
 
 use super::crash::at_every_step;
 use super::*;
-use crate::message::training::{
-    Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingPlan, TrainingReason,
-};
+use crate::message::training::{Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingPlan, TrainingReason};
 
 fn plan(model: &str, labelled: u64) -> TrainingPlan {
     TrainingPlan {
@@ -63,7 +61,10 @@ fn a_training_is_told_until_a_later_one_has_made_a_version() {
         let id = begin(&mut scene, model, 30);
         let end = ended(result);
         scene.store().end_training(id, &end).expect("ended");
-        scene.store().end_training(id, &ended(Ok(9))).expect("it is over already");
+        scene
+            .store()
+            .end_training(id, &ended(Ok(9)))
+            .expect("it is over already");
         let told_now = trainings(&mut scene);
         assert_eq!(told_now.len(), told, "{model}: {told_now:?}");
         let found = told_now.iter().find(|training| training.id == id);

@@ -8,6 +8,8 @@
 mod child;
 pub mod folder;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io;
@@ -25,9 +27,7 @@ pub use self::child::{RunEnd, Said, follow};
 use self::progress::{Progress, is_kept};
 use super::torch_process::Errand;
 use super::worker::Workers;
-use crate::message::training::{
-    TrainJob, TrainReport, TrainingFailure, TrainingFault, TrainingProgress,
-};
+use crate::message::training::{TrainJob, TrainReport, TrainingFailure, TrainingFault, TrainingProgress};
 
 /// Children in a row that may end without an epoch more to show.
 const ATTEMPTS: u32 = 3;

@@ -72,7 +72,10 @@ impl Progress {
                 self.enter(TrainingStage::Search, *epoch, *epochs) || is_new
             }
             DashaEvent::NotSearched { backbone } => {
-                info!(model, backbone, "no time to search for kernels: the frame keeps its own");
+                info!(
+                    model,
+                    backbone, "no time to search for kernels: the frame keeps its own"
+                );
                 false
             }
             DashaEvent::Searched { backbone, pattern } => {
@@ -122,8 +125,12 @@ impl Progress {
         (self.state.stage, self.state.done, self.state.of) = (stage, done, of);
         if is_new {
             info!(
-                model = &*self.state.model, stage = stage.label(), of, best = self.state.best,
-                seconds_left = self.state().seconds_left, "a stage of the training begins"
+                model = &*self.state.model,
+                stage = stage.label(),
+                of,
+                best = self.state.best,
+                seconds_left = self.state().seconds_left,
+                "a stage of the training begins"
             );
         }
         is_new
