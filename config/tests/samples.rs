@@ -189,7 +189,7 @@ fn what_cannot_be_trained_is_told() {
             "{ augment: reverse-complement }",
             LABELLED,
             "",
-            "models[0].train: augment: reverse-complement is for sequences only",
+            "models[0].train: augment: reverse_complement is for sequences of letters only",
         ),
         (
             "{}",
