@@ -98,13 +98,12 @@ impl Setup {
         searches(&self.job)
     }
 
-    /// Every frame in every variation, with its own kernels; of a network that is known, with those.
+    /// Every frame in every variation, with its own kernels; or the network that is known.
     fn varied(&self) -> Vec<Candidate> {
-        let frames: Vec<Candidate> = match &self.job.network {
-            Some(network) => vec![network.clone()],
-            None => self.frames.iter().map(plain).collect(),
-        };
-        let frames = frames.iter();
+        if let Some(network) = &self.job.network {
+            return vec![network.clone()];
+        }
+        let frames = self.frames.iter().map(plain);
         let variations = &self.job.training.variations;
         frames
             .flat_map(|frame| {
@@ -253,6 +252,10 @@ fn check_job(job: &DashaJob) -> anyhow::Result<()> {
     if let Some(fault) = job.training.fault() {
         bail!(fault);
     }
+    ensure!(
+        job.network.is_none() || job.training.variations.iter().all(Variation::is_plain),
+        "training.variations varies frames, and the job names its network"
+    );
     ensure!(
         budget.trials > 0 || job.training.variations.iter().all(Variation::is_plain),
         "budget.trials is 0; it is trials that choose among training.variations"

@@ -118,7 +118,10 @@ struct Networks {
 impl Networks {
     fn new(setup: &Setup, state: &State) -> Self {
         let candidates = candidates(setup, state);
-        let first = first_networks(&candidates, &setup.job.training.variations);
+        let first = match &setup.job.network {
+            Some(known) => vec![known.clone()],
+            None => first_networks(&candidates, &setup.job.training.variations),
+        };
         Self { candidates, first }
     }
 }
@@ -181,6 +184,9 @@ fn known_to_train(setup: &Setup, candidate: &Candidate) -> HyperParameters {
 }
 
 fn varied(setup: &Setup, candidate: &Candidate, trial: u32) -> Candidate {
+    if setup.job.network.is_some() {
+        return candidate.clone();
+    }
     let mut random = Random::new(setup.job.seed).derive(&format!("variation {trial}"));
     let variations = &setup.job.training.variations;
     let variation = random.choice(variations).copied().unwrap_or_else(Variation::default);
