@@ -177,7 +177,8 @@ impl Planner {
             None
         };
         let models = self.models.wake_at();
-        let trainings = self.trainings.wake_at();
+        // While something is out for the ingest thread, its return is what wakes.
+        let trainings = self.trainings.wake_at().filter(|_| !self.storing);
         [back_off, publish, resting, models, trainings]
             .into_iter()
             .flatten()

@@ -176,8 +176,8 @@ impl Trainings {
         now: Timestamp,
     ) -> Option<ModelJob> {
         self.later = None;
-        let rests = self.rest.is_some_and(|until| now < until);
-        if !self.known || self.entering || rests {
+        self.rest = self.rest.filter(|until| now < *until);
+        if !self.known || self.entering || self.rest.is_some() {
             return None;
         }
         let job = match self.open().cloned() {

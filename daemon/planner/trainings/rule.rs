@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forecastd_config::{ModelName, SampleDataset, SampleForm, Training as Config};
+use forecastd_config::{DatasetName, ModelName, SampleDataset, SampleForm, Training as Config};
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::card::Candidate;
 use forecastd_models::dasha::{Backbone, BackboneChoice, Task};
@@ -67,7 +67,7 @@ impl Facts<'_> {
         let searches = self.known_network().is_none();
         Due::Now(TrainingPlan {
             model: ModelName::clone(self.model),
-            dataset: self.dataset.name.clone(),
+            dataset: DatasetName::clone(&self.dataset.name),
             reason,
             words,
             through: self.index.last_labelled().unwrap_or(0),

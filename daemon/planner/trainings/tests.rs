@@ -192,6 +192,10 @@ fn a_failure_is_entered_and_waited_off_and_what_cannot_be_entered_is_tried_again
     let wake = story.trainings.wake_at().expect("later");
     assert_eq!(wake, NOW.after(REST));
     story.now = wake;
+    story.busy = true;
+    assert!(story.job().is_none());
+    assert_eq!(story.trainings.wake_at(), None, "what has passed wakes nobody");
+    story.busy = false;
     story.begin();
     story.run().expect("to be run");
     story.done(1, Err(TrainingFault::Died));
