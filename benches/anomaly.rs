@@ -224,7 +224,9 @@ impl Replay {
                 Command::Publish(snapshot) => self.anomalies = snapshot.datasets[0].anomalies,
                 Command::WriteForecasts(..) => self.tell(Event::Written),
                 Command::Ingest(..) => unreachable!("no folder was listed"),
-                Command::Models(_) => unreachable!("no model is configured"),
+                Command::Models(_) | Command::Train(_) | Command::CancelTraining(_) => {
+                    unreachable!("no model is configured")
+                }
             }
         }
     }

@@ -67,6 +67,7 @@ fn exposition() -> Exposition {
         datasets,
         samples: Vec::new(),
         models: Vec::new(),
+        trainings: Vec::new(),
     }));
     let (_, readiness) = watch::channel(Readiness::Ready);
     Exposition::new(snapshot, readiness, Arc::new(Metrics::new(Timestamp(0))), usize::MAX)

@@ -145,6 +145,14 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Reads `true` or `false`.
+    pub(crate) fn flag(&self) -> Option<bool> {
+        match self.node {
+            Node::Bool(value) => Some(*value),
+            _ => self.refuse(self.expected("`true` or `false`")),
+        }
+    }
+
     /// Reads a number, whole or not.
     pub(crate) fn number(&self) -> Option<f64> {
         match self.node {

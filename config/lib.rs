@@ -15,6 +15,7 @@ mod samples;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod training;
 mod unit;
 mod yaml;
 
@@ -27,6 +28,7 @@ pub use dataset::{AfterIngest, Columns, Dataset, DatasetName, History, Landing, 
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{Model, ModelName, PromoteTo, Promotion, Retention};
 pub use samples::{SampleColumns, SampleDataset, SampleForm, SampleKind, SampleLimits};
+pub use training::Training;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Landing;
+use crate::{Landing, Training};
 
 /// A model's name, shared: `[a-z0-9_-]`, at most 64 bytes.
 pub type ModelName = Arc<str>;
@@ -26,6 +26,8 @@ pub struct Model {
     pub promotion: Promotion,
     /// Which versions are kept.
     pub retention: Retention,
+    /// When it is trained here; `None`: by others only.
+    pub training: Option<Training>,
 }
 
 /// Which version becomes active.

@@ -26,3 +26,4 @@ mod service;
 mod serving;
 mod torch;
 mod torture;
+mod trainings;

@@ -215,7 +215,7 @@ fn the_tiles_of_rsscn7_land() {
 
 /// What a run would get is what stands in the file.
 fn exported(state: &Path, file: &Path) {
-    let store = forecastd::state::Store::open(state).unwrap();
+    let export = forecastd::state::SampleExport::open(state).unwrap();
     let text = format!(
         "state_dir: s\ndatasets:\n{}",
         dataset(
@@ -225,8 +225,9 @@ fn exported(state: &Path, file: &Path) {
     );
     let config = forecastd_config::Config::parse(&text, Path::new("/")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let set = store
-        .export_samples(&"d".into(), &config.samples[0].form, folder.path())
+    let form = &config.samples[0].form;
+    let set = export
+        .write(&"d".into(), form, i64::MAX, folder.path(), &|| true)
         .unwrap();
     assert_eq!((set.count, set.labels.len()), (2240, 7));
     let inputs = std::fs::read(folder.path().join("inputs.bin")).unwrap();

@@ -7,6 +7,7 @@ mod forecast;
 mod model;
 mod samples;
 mod series;
+mod training;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -57,15 +58,17 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
         let models_named = claims.check_models(file);
         let (state_dir, (datasets, samples)) = (state_dir?, datasets?);
         models_named?;
+        let (torch, models) = (torch?, models?);
+        training::check(file, &torch, &models, &samples)?;
         claims.check_state(&keys.field("state_dir"), &state_dir)?;
         Some(Config {
             state_dir,
             http: http?,
             cpu_threads: cpu_threads?.flatten(),
-            torch: torch?,
+            torch,
             datasets,
             samples,
-            models: models?,
+            models,
         })
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::CENTURY;
 use super::dataset::{folder, landing, name};
+use super::training::training;
 use crate::field::Field;
 use crate::folders::Claims;
 use crate::{Model, PromoteTo, Promotion, Retention};
@@ -24,6 +25,7 @@ pub(super) fn model(field: &Field, base: &Path, claims: &mut Claims) -> Option<M
         let landing = landing(&keys.field("landing"));
         let promotion = promotion(&keys.field("promotion"));
         let retention = retention(&keys.field("retention"));
+        let training = training(&keys.field("train"));
         Some(Model {
             name: name?,
             incoming: incoming?,
@@ -32,6 +34,7 @@ pub(super) fn model(field: &Field, base: &Path, claims: &mut Claims) -> Option<M
             landing: landing?,
             promotion: promotion?,
             retention: retention?,
+            training: training?,
         })
     })
 }

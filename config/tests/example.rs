@@ -62,6 +62,7 @@ fn the_commented_example_shows_every_key() {
         "models",
         "promotion",
         "retention",
+        "train",
     ] {
         for key in known_keys(section) {
             assert!(
@@ -99,7 +100,7 @@ fn known_keys(section: &str) -> Vec<String> {
         "inference" => refused(&top("http: { inference: { zzz: 1 } }")),
         "datasets" => refused(&dataset("zzz: 1")),
         "models" => refused(&top("models: [{ zzz: 1 }]")),
-        "promotion" | "retention" => refused(&top(&format!("models: [{{ {section}: {{ zzz: 1 }} }}]"))),
+        "promotion" | "retention" | "train" => refused(&top(&format!("models: [{{ {section}: {{ zzz: 1 }} }}]"))),
         "samples" => refused(&samples("tiles", "samples: { zzz: 1 }")),
         _ => refused(&dataset(&format!("{section}: {{ zzz: 1 }}"))),
     };

@@ -344,7 +344,7 @@ fn values_of_a_model_are_told_what_they_should_be() {
         -> models[0].incoming: is required (the folder that artifacts are dropped into)
     models: [{ name: Scenes, incoming: m, margin: 1 }]
         -> models[0].name: expected a name, found the text `Scenes` (small letters a to z, digits, `_` and `-`)
-        -> models[0].margin: no such key (known here: name, incoming, done, quarantine, landing, promotion, retention)
+        -> models[0].margin: no such key (known here: name, incoming, done, quarantine, landing, promotion, retention, train)
     models: [{ name: m, incoming: m, promotion: { margin: -0.1, to: actve } }]
         -> models[0].promotion.to: expected `active`, `shadow` or `candidate`, found the text `actve` (did you mean `active`?)
         -> models[0].promotion.margin: expected a number from 0, found the number -0.1 (in units of the score: 0.01 of accuracy is one sample in a hundred)

@@ -123,3 +123,95 @@ fn a_dataset_finds_its_model_wherever_it_stands() {
     let text = samples("tiles", "model: m") + "models: [{ name: m, incoming: elsewhere }]\n";
     assert_eq!(good(&text).samples[0].model.as_deref(), Some("m"));
 }
+
+/// What is told of a model with this `train`, beside a dataset of tiles with these keys.
+fn train(train: &str, dataset: &str, top: &str) -> String {
+    let text = format!(
+        "{top}\nstate_dir: state\ndatasets:\n  - {{ name: a, kind: tiles, incoming: in, {dataset} }}\n\
+         models: [{{ name: m, incoming: elsewhere, train: {train} }}]\n"
+    );
+    refused(&text)
+}
+
+const LABELLED: &str = "model: m, samples: { id: i, image: x, label: y, shape: [3, 8, 8] }";
+
+#[test]
+fn a_model_is_trained_as_written() {
+    let trained = |train: &str| {
+        let text = format!(
+            "state_dir: state\ndatasets: [{{ name: a, kind: tiles, incoming: in, {LABELLED} }}]\n\
+             models: [{{ name: m, incoming: elsewhere, {train} }}]\n"
+        );
+        good(&text).models.remove(0).training
+    };
+    assert_eq!(trained("promotion: { margin: 0 }"), None);
+    let usual = trained("train: {}").expect("it is trained");
+    assert_eq!((usual.first, usual.again, usual.every), (500, Some(200), None));
+    let other = trained("train: { again: never, every: 7d, accuracy_drop: never, threads: 3, augment: \"none\" }");
+    let other = other.expect("it is trained");
+    assert_eq!((other.again, other.accuracy_drop), (None, None));
+    assert_eq!(other.every.map(|time| time.as_secs()), Some(7 * 86_400));
+    assert_eq!(other.threads.map(std::num::NonZeroUsize::get), Some(3));
+    assert_eq!(other.augmentation, Some(Default::default()));
+}
+
+#[test]
+fn what_cannot_be_trained_is_told() {
+    let unlabelled = "model: m, samples: { id: i, image: x, shape: [3, 8, 8] }";
+    for (keys, dataset, top, told) in [
+        (
+            "{ first: 3 }",
+            LABELLED,
+            "",
+            "models[0].train.first: expected a whole number from 10 to 1000000000, found the number 3",
+        ),
+        (
+            "{ accuracy_drop: 5 }",
+            LABELLED,
+            "",
+            "models[0].train.accuracy_drop: expected a number between 0 and 1, or `never`, found the number 5 \
+             (0.05 is one sample in twenty)",
+        ),
+        (
+            "{ class_weights: 1 }",
+            LABELLED,
+            "",
+            "models[0].train.class_weights: expected `true` or `false`, found the number 1",
+        ),
+        (
+            "{ augment: upside-down }",
+            LABELLED,
+            "",
+            "models[0].train.augment: \"upside-down\" is none of none, horizontal-flip, vertical-flip, quarter-turns, \
+             rotation=90, shift=4, brightness=0.2, reverse-complement=0.5, cut-mix=1, mix-up=0.2",
+        ),
+        (
+            "{ augment: reverse-complement }",
+            LABELLED,
+            "",
+            "models[0].train: augment: reverse_complement is for sequences of letters only",
+        ),
+        (
+            "{}",
+            unlabelled,
+            "",
+            "models[0].train: no sample of dataset `a` has a label (name their column there: `samples.label`)",
+        ),
+        (
+            "{}",
+            "samples: { id: i, image: x, shape: [3, 8, 8] }",
+            "",
+            "models[0].train: no dataset says `model` of this one (write it in the dataset of kind `tiles` or \
+             `sequences` whose samples it learns from)",
+        ),
+        (
+            "{}",
+            LABELLED,
+            "torch: { start: never }",
+            "models[0].train: there is no child to train anything: `torch.start` is `never` (start it `on_demand`, or \
+             leave `train` out)",
+        ),
+    ] {
+        assert_eq!(train(keys, dataset, top), told);
+    }
+}

@@ -7,6 +7,7 @@ use forecastd_config::DatasetName;
 use crate::intake::watch::WatchEvent;
 use crate::message::drop_totals::DropTotals;
 use crate::message::torch_status::TorchStatus;
+use crate::message::training::TrainingProgress;
 use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastFileError;
 use crate::state::StateError;
@@ -24,6 +25,8 @@ pub(super) enum AppEvent {
     Watch(WatchEvent),
     /// The libtorch child changed.
     Torch(TorchStatus),
+    /// A training is so far.
+    Training(TrainingProgress),
     /// A forecast file was written, or not.
     Written(DatasetName, Result<PathBuf, ForecastFileError>),
     /// The watchdog asks whether this loop turns.

@@ -6,6 +6,7 @@ mod ingest;
 mod models;
 mod run;
 mod serving;
+mod trainings;
 mod wiring;
 
 pub use run::{App, Options};

@@ -2,9 +2,9 @@
 //! decided, and tells what there is then.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use forecastd_config::{AfterIngest, Model};
+use forecastd_config::{AfterIngest, Model, ModelName};
 use forecastd_models::Timestamp;
 use tracing::{info, warn};
 
@@ -15,7 +15,7 @@ use crate::intake::quarantine::quarantine;
 use crate::intake::request::{self, Answer};
 use crate::message::content_key::ContentKey;
 use crate::message::landed_file::LandedFile;
-use crate::message::model::{ImportOutcome, ModelChange, ModelDone, ModelReport, ModelState};
+use crate::message::model::{ImportOutcome, ModelChange, ModelDone, ModelReport, ModelState, ModelWish, TrainWish};
 use crate::message::rejected::{ArtifactFault, Rejected};
 use crate::planner::ModelJob;
 use crate::state::{StagedModel, StateError};
@@ -36,14 +36,19 @@ impl Ingest {
                 let outcome = self.change(&change, now)?;
                 ModelDone::Changed(change, outcome)
             }
-            ModelJob::Answer(request) => {
-                self.answer(&request, now)?;
-                ModelDone::Answered(request)
-            }
+            ModelJob::Answer(request, trained) => self.answer(request, &trained, now)?,
+            ModelJob::BeginTraining(plan) => self.begin_training(plan, now)?,
+            ModelJob::ImportTrained(training, folder, model) => self.import_trained(training, &folder, &model, now)?,
+            ModelJob::EndTraining(training, failure) => self.end_training(training, Err(failure), now)?,
         };
         let mut versions = self.store.models()?;
         versions.retain(|version| version.state != ModelState::Removed);
-        Ok(ModelReport { done, versions })
+        let trainings = self.store.trainings()?;
+        Ok(ModelReport {
+            done,
+            versions,
+            trainings,
+        })
     }
 
     fn import(&mut self, file: &LandedFile, model: &Model, now: Timestamp) -> Result<ImportOutcome, StateError> {
@@ -101,17 +106,25 @@ impl Ingest {
         }
     }
 
-    fn answer(&mut self, request: &Path, now: Timestamp) -> Result<(), StateError> {
-        let taken = match request::take::<ModelChange>(request) {
+    fn answer(&mut self, request: PathBuf, trained: &[ModelName], now: Timestamp) -> Result<ModelDone, StateError> {
+        let taken = match request::take::<ModelWish>(&request) {
             Ok(Some(taken)) => taken,
-            Ok(None) => return Ok(()), // withdrawn
+            Ok(None) => return Ok(ModelDone::Answered(request)), // withdrawn
             Err(error) => {
                 warn!(request = ?request, %error, "a request cannot be taken");
-                return Ok(());
+                return Ok(ModelDone::Answered(request));
             }
         };
+        let mut training = None;
         let outcome = match &taken.wish {
-            Ok(change) => self.change(change, now)?,
+            Ok(ModelWish::Change(change)) => self.change(change, now)?,
+            Ok(ModelWish::Train(TrainWish { train })) if trained.contains(train) => {
+                training = Some(ModelName::clone(train));
+                Ok(())
+            }
+            Ok(ModelWish::Train(TrainWish { train })) => Err(format!(
+                "model {train}: the configuration has no model of this name with `train`"
+            )),
             Err(wrong) => Err(wrong.clone()),
         };
         let answer = Answer {
@@ -121,7 +134,7 @@ impl Ingest {
         if let Err(error) = taken.answer(&answer) {
             warn!(request = ?request, %error, "a request cannot be answered");
         }
-        Ok(())
+        Ok(training.map_or(ModelDone::Answered(request), ModelDone::AskedToTrain))
     }
 }
 

@@ -228,6 +228,7 @@ impl App {
             AppEvent::Totals(dataset, totals) => self.label(&dataset, totals),
             AppEvent::Damaged(dataset, error) => self.metrics.segment_damaged(&dataset, &error),
             AppEvent::Watch(event) => self.looked(event),
+            AppEvent::Training(progress) => self.metrics.training(&progress),
             AppEvent::Torch(status) => {
                 debug!(?status, "forecastd-torch");
                 self.metrics.torch(&status);
@@ -337,7 +338,13 @@ impl App {
             Command::Models(job) => self.rooms.ingest.send(IngestJob::Models(job, now())),
             Command::Fit(job) => self.rooms.fits.send(job),
             Command::WriteForecasts(batch, dataset) => self.rooms.writer.send((batch, dataset)),
+            Command::Train(job) => self.rooms.trainer.send(*job),
+            Command::CancelTraining(id) => {
+                self.rooms.trainer.cancel(id);
+                true
+            }
             Command::Publish(snapshot) => {
+                self.tell_obstacles(&snapshot);
                 self.metrics.published(&snapshot);
                 self.snapshots.send_replace(Arc::new(snapshot));
                 true
@@ -345,6 +352,18 @@ impl App {
         };
         if !taken {
             self.fatal = Some(anyhow::anyhow!("a worker is gone"));
+        }
+    }
+
+    /// What keeps a network from being trained is told when it comes to be, not at every publication.
+    fn tell_obstacles(&self, snapshot: &Snapshot) {
+        let before = self.snapshots.borrow();
+        for view in &snapshot.trainings {
+            let known = before.trainings.iter().find(|other| other.model == view.model);
+            let known = known.and_then(|other| other.obstacle);
+            if let Some(obstacle) = view.obstacle.filter(|obstacle| Some(*obstacle) != known) {
+                warn!(model = %view.model, %obstacle, "a training is due and cannot be, until other samples come");
+            }
         }
     }
 

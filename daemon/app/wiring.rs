@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::event::AppEvent;
 use super::ingest::{Ingest, IngestJob, Told};
+use super::trainings::lay_out;
 use crate::intake::decoder::Decoder;
 use crate::intake::scan::Landings;
 use crate::intake::watch::{Watch, WatchSpec};
@@ -20,10 +21,11 @@ use crate::planner::Event;
 use crate::publish::forecast_writer::ForecastWriter;
 use crate::publish::metrics::Metrics;
 use crate::service::clock::now;
-use crate::state::{Store, requests_folder};
+use crate::state::{Store, requests_folder, run_folder};
 use crate::work::fit::{fit, pool};
 use crate::work::fit_on_device::FitDevice;
 use crate::work::torch_process::TorchProcess;
+use crate::work::train::{self, Trainer};
 use crate::work::worker::Workers;
 
 /// Inputs of the main loop that may wait. Workers block when it is full; the loop never does.
@@ -37,6 +39,7 @@ pub(super) struct Rooms {
     /// They hold the libtorch child, which ends with the last of them.
     pub(super) fits: Workers<FitWork>,
     pub(super) writer: Workers<(ForecastBatch, Arc<Dataset>)>,
+    pub(super) trainer: Trainer,
 }
 
 /// The sending half of the main loop, and the loop's own.
@@ -74,6 +77,7 @@ impl Rooms {
             fatal(events),
         )
         .context("start the fit threads")?;
+        let trainer = trainer(config, fit_threads, metrics, events).context("start the thread of trainings")?;
         let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
         let ingest =
             Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events)).context("start the ingest thread")?;
@@ -87,6 +91,7 @@ impl Rooms {
             ingest,
             fits,
             writer,
+            trainer,
         })
     }
 }
@@ -160,6 +165,35 @@ fn ingest_worker(mut ingest: Ingest, events: mpsc::Sender<AppEvent>) -> impl FnM
             send(&events, AppEvent::Fatal(anyhow::Error::new(error)));
         }
     }
+}
+
+fn trainer(
+    config: &Config,
+    fit_threads: NonZeroUsize,
+    metrics: &Arc<Metrics>,
+    events: &mpsc::Sender<AppEvent>,
+) -> std::io::Result<Trainer> {
+    let setting = train::Setting {
+        executable: config.torch.executable.clone(),
+        threads: fit_threads,
+    };
+    let runs = config.state_dir.clone();
+    let state_dir = config.state_dir.clone();
+    let told = events.clone();
+    Trainer::start(
+        setting,
+        move |id| run_folder(&runs, id),
+        Box::new(move |job, folder, goes_on| lay_out(&state_dir, job, folder, goes_on)),
+        move |said| {
+            let event = match said {
+                train::Told::Progress(progress) => AppEvent::Training(progress),
+                train::Told::Over(report) => AppEvent::Plan(Event::Trained(report)),
+            };
+            send(&told, event);
+        },
+        busy(metrics),
+        fatal(events),
+    )
 }
 
 fn writer(events: mpsc::Sender<AppEvent>) -> impl FnMut((ForecastBatch, Arc<Dataset>)) {

@@ -25,6 +25,12 @@ pub(super) struct ErrandArgs {
 const GLANCE: Duration = Duration::from_millis(100);
 
 impl ErrandArgs {
+    /// Starts the child.
+    pub(super) fn start(&self, arguments: &[&OsStr]) -> anyhow::Result<Errand> {
+        let executable = self.executable.as_deref();
+        Ok(Errand::start(executable, threads(self.threads), arguments)?)
+    }
+
     /// Starts the child and hands on every line that it says. How it ended, and what it complained of; `None` where
     /// `stop` came first, which ends it.
     pub(super) fn run(
@@ -33,7 +39,7 @@ impl ErrandArgs {
         stop: &AtomicBool,
         mut take: impl FnMut(&str),
     ) -> anyhow::Result<Option<(ExitStatus, String)>> {
-        let errand = Errand::start(self.executable.as_deref(), threads(self.threads), arguments)?;
+        let errand = self.start(arguments)?;
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);

@@ -17,3 +17,4 @@ pub mod sample;
 pub mod series_drop;
 pub mod snapshot;
 pub mod torch_status;
+pub mod training;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::content_key::ContentKey;
 use super::landed_file::LandedFile;
 use super::rejected::{ArtifactFault, Rejected};
+use super::training::{Training, TrainingNote};
 
 /// What a version is to its model. At most one is active, at most one in the shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -178,6 +179,24 @@ pub struct ModelChange {
     pub reason: String,
 }
 
+/// What somebody may ask of a running daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ModelWish {
+    /// This is to become of a version.
+    Change(ModelChange),
+    /// A network is to be trained.
+    Train(TrainWish),
+}
+
+/// A training that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainWish {
+    /// Of this model.
+    pub train: ModelName,
+}
+
 /// What is to be done with a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -225,6 +244,8 @@ pub struct ModelReport {
     pub done: ModelDone,
     /// Of every model that the state knows.
     pub versions: Vec<ModelVersion>,
+    /// Of every model the last training that made a version, and all later ones, in the order in which they began.
+    pub trainings: Vec<Training>,
 }
 
 /// What the registry's thread did.
@@ -238,6 +259,10 @@ pub enum ModelDone {
     Changed(ModelChange, Result<(), String>),
     /// It carried out what was asked for in this file, or answered why not.
     Answered(PathBuf),
+    /// Somebody asked for a training of this model.
+    AskedToTrain(ModelName),
+    /// It entered a training, or its end, into the books, or says why it could not.
+    Training(TrainingNote, Result<(), String>),
 }
 
 /// A version of a model by name.

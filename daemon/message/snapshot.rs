@@ -7,6 +7,7 @@ use forecastd_config::{Dataset, DatasetName, ModelName, SampleDataset};
 use forecastd_models::{ChannelFit, ChannelName, FitFailure, Level, Timestamp};
 
 use super::model::{ModelState, ModelVersion};
+use super::training::TrainingView;
 
 /// One consistent state of all forecasts. A scrape during a refit sees the last one and never waits.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub samples: Vec<SampleView>,
     /// In the order of the configuration.
     pub models: Vec<ModelView>,
+    /// Of those models that are trained here.
+    pub trainings: Vec<TrainingView>,
 }
 
 /// A dataset of tiles or sequences as readers see it.

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forecastd_config::{Dataset, DatasetName, Model, SampleDataset};
+use forecastd_config::{Dataset, DatasetName, Model, ModelName, SampleDataset};
 
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::landed_file::LandedFile;
 use crate::message::model::ModelChange;
 use crate::message::snapshot::{ForecastBatch, Snapshot};
+use crate::message::training::{TrainJob, Training, TrainingFailure, TrainingPlan};
 
 /// Every output of the planner.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ pub enum Command {
     Models(ModelJob),
     /// Fit a batch, or pool channels. At most one for each fit worker at a time; answered by `Fitted` or `Pooled`.
     Fit(FitWork),
+    /// Train a network, or go on with it. At most one at a time; answered by `Trained`, unless the process ends before.
+    Train(Box<TrainJob>),
+    /// Give this training up, if it is still under way.
+    CancelTraining(i64),
     /// Show this to readers.
     Publish(Snapshot),
     /// Write a forecast file. At most one at a time; answered by `Written`.
@@ -42,6 +47,12 @@ pub enum ModelJob {
     Import(LandedFile, Arc<Model>),
     /// Change a version's state.
     Change(ModelChange),
-    /// Carry out what is asked for in this file, and answer.
-    Answer(PathBuf),
+    /// Carry out what is asked for in this file, and answer. Trainings may be asked for of these models.
+    Answer(PathBuf, Vec<ModelName>),
+    /// Enter a training into the books.
+    BeginTraining(TrainingPlan),
+    /// Make the artifact of a training, which lies in this folder, a candidate of its model.
+    ImportTrained(Training, PathBuf, Arc<Model>),
+    /// Enter that nothing came of a training.
+    EndTraining(Training, TrainingFailure),
 }

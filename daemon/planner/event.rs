@@ -11,6 +11,7 @@ use crate::message::landed_file::Listing;
 use crate::message::model::{ModelReport, ServingReport};
 use crate::message::sample::SampleEntry;
 use crate::message::series_drop::SeriesDrop;
+use crate::message::training::{LiveAccuracy, TrainReport};
 
 /// Every input of the planner.
 #[derive(Clone, Debug)]
@@ -43,6 +44,10 @@ pub enum Event {
     Models(ModelReport),
     /// It stands otherwise with the serving of versions.
     Serving(ServingReport),
+    /// A training is over.
+    Trained(TrainReport),
+    /// Labels came for samples that a version had predicted.
+    Lived(LiveAccuracy),
     /// A new, valid configuration is in force.
     Reconfigured(Arc<Config>),
     /// Time has passed; see [`Planner::wake_at`](super::Planner::wake_at).

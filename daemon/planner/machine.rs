@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forecastd_config::{Config, DatasetName};
+use forecastd_config::{Config, DatasetName, ModelName, SampleDataset};
 use forecastd_models::Timestamp;
 
 use super::command::Command;
@@ -17,8 +17,10 @@ use super::event::Event;
 use super::files::Files;
 use super::registry::Registry;
 use super::samples::SampleState;
+use super::trainings::{Known, Trainings};
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
+use crate::message::model::{ModelDone, ModelReport};
 use crate::message::snapshot::Snapshot;
 
 /// Channels in one batch at most: their windows are copied, so this bounds the memory in flight.
@@ -39,6 +41,7 @@ pub struct Planner {
     /// Datasets of tiles and sequences, likewise.
     samples: Vec<SampleState>,
     models: Registry,
+    trainings: Trainings,
     idle_fit_workers: usize,
     fit_workers: usize,
     /// The ingest thread has a job: a file, a recovery, or something about models.
@@ -70,6 +73,7 @@ impl Planner {
             datasets: Vec::new(),
             samples: Vec::new(),
             models: Registry::default(),
+            trainings: Trainings::default(),
             idle_fit_workers: fit_workers.get(),
             fit_workers: fit_workers.get(),
             storing: false,
@@ -145,10 +149,13 @@ impl Planner {
             Event::Asked(requests) => self.models.asked(requests),
             Event::Models(report) => {
                 self.storing = false;
+                self.trained(&report, now);
                 self.models.done(report, now);
                 self.unpublished = true;
             }
             Event::Serving(report) => self.models.serving(report),
+            Event::Trained(report) => self.trainings.done(report),
+            Event::Lived(live) => self.trainings.lives(live),
             Event::Reconfigured(config) => self.reconfigure(&config, now),
             Event::Woken => {}
             Event::Stopping => self.stopping = true,
@@ -171,7 +178,12 @@ impl Planner {
             None
         };
         let models = self.models.wake_at();
-        [back_off, publish, resting, models].into_iter().flatten().min()
+        // While something is out for the ingest thread, its return is what wakes.
+        let trainings = self.trainings.wake_at().filter(|_| !self.storing);
+        [back_off, publish, resting, models, trainings]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether every dataset's durable rows are back, every model's versions are known, and every folder was looked at.
@@ -279,6 +291,7 @@ impl Planner {
                 .push(SampleState::reconfigured(known, config, Epoch(self.epochs)));
         }
         self.models.reconfigure(&config.models);
+        self.trainings.reconfigure(config);
         self.unpublished = true;
     }
 
@@ -286,6 +299,7 @@ impl Planner {
         if !self.stopping {
             self.plan_models(now, commands);
             self.plan_recovery(commands);
+            self.plan_trainings(now, commands);
             self.plan_ingest(now, commands);
             self.plan_fits(now, commands);
         }
@@ -296,10 +310,45 @@ impl Planner {
     /// Before drops: there is seldom anything to do, and somebody may be waiting for it.
     fn plan_models(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         if !self.storing
-            && let Some(job) = self.models.take_job(now)
+            && let Some(job) = self.models.take_job(&self.trainings.models(), now)
         {
             commands.push(Command::Models(job));
             self.storing = true;
+        }
+    }
+
+    /// Books before drops: there is seldom anything to enter. What the room does meanwhile keeps nobody waiting.
+    fn plan_trainings(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        commands.extend(self.trainings.take_cancelled().map(Command::CancelTraining));
+        let models = &self.models;
+        let run = self.trainings.take_run(|model| models.versions(model));
+        commands.extend(run.map(|run| Command::Train(Box::new(run))));
+        if self.storing {
+            return;
+        }
+        let samples = &self.samples;
+        let known = |model: &ModelName, dataset: &SampleDataset| {
+            let state = samples.iter().find(|state| *state.name() == dataset.name);
+            let state = state.filter(|state| state.recovery == Recovery::Done && state.files.ready() == 0);
+            Known {
+                index: state.map(SampleState::index),
+                versions: models.versions(model),
+            }
+        };
+        let before = self.trainings.view();
+        if let Some(job) = self.trainings.take_job(known, now) {
+            commands.push(Command::Models(job));
+            self.storing = true;
+        }
+        self.unpublished |= self.trainings.view() != before;
+    }
+
+    fn trained(&mut self, report: &ModelReport, now: Timestamp) {
+        self.trainings.told(report.trainings.clone());
+        match &report.done {
+            ModelDone::AskedToTrain(model) => self.trainings.asked(model),
+            ModelDone::Training(note, result) => self.trainings.entered(note, result, now),
+            _ => {}
         }
     }
 
@@ -399,6 +448,7 @@ impl Planner {
             datasets,
             samples: self.samples.iter().map(SampleState::view).collect(),
             models: self.models.view(),
+            trainings: self.trainings.view(),
         }));
     }
 }

@@ -15,6 +15,7 @@ mod machine;
 pub mod pool;
 pub mod registry;
 pub mod samples;
+pub mod trainings;
 
 pub use command::{Command, ModelJob};
 pub use event::Event;

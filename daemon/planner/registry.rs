@@ -103,7 +103,7 @@ impl Registry {
 
     /// Takes in what was done, and what there is now.
     pub fn done(&mut self, report: ModelReport, now: Timestamp) {
-        let ModelReport { done, versions } = report;
+        let ModelReport { done, versions, .. } = report;
         for entry in &mut self.models {
             let of_it = versions.iter().filter(|version| version.model == entry.config.name);
             entry.versions = of_it.cloned().collect();
@@ -112,7 +112,7 @@ impl Registry {
         match done {
             ModelDone::Recovered => self.recovery = Recovery::Done,
             ModelDone::Changed(_, outcome) => failed = outcome.is_err(),
-            ModelDone::Answered(_) => {}
+            ModelDone::Answered(_) | ModelDone::AskedToTrain(_) | ModelDone::Training(..) => {}
             ModelDone::Imported(file, outcome) => {
                 failed = matches!(outcome, ImportOutcome::Deferred { .. });
                 if let Some(entry) = self.entry(&file.dataset) {
@@ -130,10 +130,10 @@ impl Registry {
         });
     }
 
-    /// The next thing to do, if there is one.
-    pub fn take_job(&mut self, now: Timestamp) -> Option<ModelJob> {
+    /// The next thing to do, if there is one. Trainings may be asked for of the models in `trained`.
+    pub fn take_job(&mut self, trained: &[ModelName], now: Timestamp) -> Option<ModelJob> {
         if let Some(request) = self.asked.pop_front() {
-            return Some(ModelJob::Answer(request));
+            return Some(ModelJob::Answer(request, trained.to_vec()));
         }
         if self.models.is_empty() {
             return None;
@@ -165,6 +165,12 @@ impl Registry {
     pub fn is_ready(&self) -> bool {
         self.models.is_empty()
             || (self.recovery == Recovery::Done && self.models.iter().all(|entry| entry.files.listed()))
+    }
+
+    /// Every version of a model that has its files; none before they are known.
+    pub fn versions(&self, model: &str) -> &[ModelVersion] {
+        let entry = self.models.iter().find(|entry| *entry.config.name == *model);
+        entry.map_or(&[], |entry| &entry.versions)
     }
 
     /// The models for readers.

@@ -85,6 +85,8 @@ pub struct SampleIndex {
     samples: HashMap<Arc<str>, Known>,
     unlabelled: [u64; 3],
     labelled: [u64; 3],
+    /// Of each drop the samples whose label, or whose elements under a label, came with it and still count.
+    labelled_by_drop: BTreeMap<i64, u64>,
     /// Of each class the samples that have it, for training, validation and test.
     classes: BTreeMap<Arc<str>, [u64; 3]>,
 }
@@ -120,6 +122,27 @@ impl SampleIndex {
         self.samples.iter()
     }
 
+    /// Samples with a label, for training, validation and test.
+    pub fn labelled(&self) -> [u64; 3] {
+        self.labelled
+    }
+
+    /// Of each class the samples that have it, likewise.
+    pub fn classes(&self) -> &BTreeMap<Arc<str>, [u64; 3]> {
+        &self.classes
+    }
+
+    /// Samples with a label that are new, or otherwise than they were, since this drop.
+    pub fn labelled_since(&self, drop: i64) -> u64 {
+        let later = self.labelled_by_drop.range(drop.saturating_add(1)..);
+        later.map(|(_, samples)| samples).sum()
+    }
+
+    /// The last drop that brought a label which still counts; before the first one, none.
+    pub fn last_labelled(&self) -> Option<i64> {
+        self.labelled_by_drop.last_key_value().map(|(drop, _)| *drop)
+    }
+
     fn insert(&mut self, entry: SampleEntry) {
         let label = entry.label.map(|label| match label {
             Label::Class(class) => KnownLabel::Classes(Box::new([self.class(&class)])),
@@ -135,6 +158,10 @@ impl SampleIndex {
         if let Some(before) = self.samples.insert(entry.id, known) {
             self.count(&before, |count| *count -= 1);
             self.classes.retain(|_, counts| *counts != [0; 3]);
+            let drop = before.place.sequence;
+            if self.labelled_by_drop.get(&drop) == Some(&0) {
+                self.labelled_by_drop.remove(&drop);
+            }
         }
     }
 
@@ -153,6 +180,7 @@ impl SampleIndex {
             None => by(&mut self.unlabelled[split]),
             Some(label) => {
                 by(&mut self.labelled[split]);
+                by(self.labelled_by_drop.entry(known.place.sequence).or_default());
                 if let KnownLabel::Classes(classes) = label {
                     for class in classes {
                         by(self

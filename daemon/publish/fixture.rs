@@ -274,6 +274,7 @@ impl Stage {
             datasets,
             samples: Vec::new(),
             models,
+            trainings: Vec::new(),
         };
         self.metrics.published(&snapshot);
         self.snapshots.send_replace(Arc::new(snapshot));

@@ -98,6 +98,9 @@ pub enum StateError {
         /// Why not.
         detail: String,
     },
+    /// Whoever asked for it wants it no more.
+    #[error("it was given up before it was done")]
+    GivenUp,
     /// Rows went missing in the books: a defect of this program, stopped before it could be written.
     #[error("{}: the books do not balance: {detail}", path.display())]
     Unbalanced {
@@ -116,7 +119,10 @@ impl StateError {
     /// Whether going on would risk data: the process must stop and recover from disk. A segment that is damaged
     /// costs its rows, and holds back drops that overlap it, but not the service.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::Damaged { .. } | Self::Model { .. })
+        !matches!(
+            self,
+            Self::Io { .. } | Self::Damaged { .. } | Self::Model { .. } | Self::GivenUp
+        )
     }
 
     /// For `map_err`: a failed read or write.

@@ -11,6 +11,7 @@
 //! state_dir/segments/<dataset>/<seq>-<level>-<hash>.parquet
 //! state_dir/segments/<dataset>/<seq>-<hash>.samples.parquet    of tiles and sequences; see `samples`
 //! state_dir/models/<version>/                     files of models; see `registry`
+//! state_dir/trainings/<id>/                       runs of trainings that are under way; see `trainings`
 //! state_dir/spool/                                private copies of claimed files; emptied at a start
 //! state_dir/requests/                             what somebody asks of the daemon; emptied at a start
 //! ```
@@ -31,6 +32,7 @@ mod samples;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod trainings;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -46,7 +48,8 @@ pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
 pub use registry::{RegistryView, StagedModel};
-pub use samples::{CommittedSamples, RecoveredSamples};
+pub use samples::{CommittedSamples, RecoveredSamples, SampleExport};
+pub use trainings::run_folder;
 
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;
@@ -147,6 +150,7 @@ impl Store {
         disk.make_folder(&state_dir.join("spool"))?;
         disk.make_folder(&requests_folder(state_dir))?;
         registry::make_folder(state_dir, &disk)?;
+        disk.make_folder(&trainings::folders(state_dir))?;
         let ledger = Ledger::open(&ledger_path, disk.syncs())?;
         disk.flush_folder(state_dir)?;
         let mut store = Self {
@@ -165,8 +169,8 @@ impl Store {
         Ok(store)
     }
 
-    /// What a crash had left behind and [`open`](Self::open) removed: segments and models without a commit, temporary
-    /// files, spool copies, requests.
+    /// What a crash had left behind and [`open`](Self::open) removed: segments and models without a commit, runs of
+    /// trainings that are over, temporary files, spool copies, requests.
     pub fn cleaned(&self) -> &[PathBuf] {
         &self.cleaned
     }

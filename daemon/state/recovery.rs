@@ -46,8 +46,8 @@ impl Store {
         })
     }
 
-    /// Removes segments and files of models without a commit, temporary files, spool copies and requests that nobody
-    /// answered; says which.
+    /// Removes segments and files of models without a commit, runs of trainings that are over, temporary files, spool
+    /// copies and requests that nobody answered; says which.
     pub(super) fn clean(&self) -> Result<Vec<PathBuf>, StateError> {
         let mut live = HashSet::new();
         for (name, dataset) in &self.datasets {
@@ -65,6 +65,7 @@ impl Store {
             &registry::folders(&self.state_dir),
             &self.live_models()?,
         )?);
+        cleaned.extend(self.orphan_runs()?);
         // Whoever asked has seen that nobody answered: what is done later would surprise.
         cleaned.extend(files(&requests_folder(&self.state_dir))?);
         for path in &cleaned {

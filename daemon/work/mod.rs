@@ -4,4 +4,5 @@ pub mod fit;
 pub mod fit_on_device;
 pub mod inference;
 pub mod torch_process;
+pub mod train;
 pub mod worker;

@@ -127,6 +127,7 @@ fn card(architecture: &Architecture, labels: &[String], accuracy: f64) -> Card {
                 dilations: vec![1],
             },
             budget: Budget::default(),
+            network: None,
             batch: None,
             training: TrainingOptions::default(),
             seed: 0,

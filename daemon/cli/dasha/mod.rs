@@ -13,14 +13,14 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use forecastd_models::dasha::card::Card;
 use forecastd_models::dasha::{
-    Augmentation, BackboneChoice, Budget, CellFormat, DashaEvent, DashaJob, ScaleChoice, SearchSpace, Task,
-    TrainingOptions, Variation,
+    Augmentation, BackboneChoice, Budget, CellFormat, DashaJob, ScaleChoice, SearchSpace, Task, TrainingOptions,
+    Variation,
 };
 
 use self::progress::Progress;
@@ -29,6 +29,7 @@ use super::errand::ErrandArgs;
 use super::interruption::interruption;
 use super::reading::Reading;
 use crate::intake::samples::{InputKind, SampleRequest, content_hash, prepare};
+use crate::work::train::{RunEnd, Said, follow};
 
 /// Design, train and test a small convolutional network for the labelled tiles or sequences of a parquet file.
 ///
@@ -235,6 +236,7 @@ impl Dasha {
                 InputChoice::Sequence => SearchSpace::sequences(),
             },
             budget,
+            network: None,
             batch: self.batch.map(fits).transpose()?,
             training: TrainingOptions {
                 class_weights: self.class_weights,
@@ -283,31 +285,19 @@ impl Dasha {
 
     fn train(&self, folder: &RunFolder, stop: &AtomicBool, progress: &Progress) -> anyhow::Result<()> {
         let arguments = ["--dasha".as_ref(), folder.path().as_os_str()];
-        let mut failure = None;
-        let ended = self
-            .errand
-            .run(&arguments, stop, |line| match serde_json::from_str(line) {
-                Ok(DashaEvent::Failed { message }) => failure = Some(message),
-                Ok(event) => progress.show(&event),
-                Err(_) => progress.say(line), // a library that prints is no reason to stop
-            })?;
-        let Some((status, complaint)) = ended else {
-            bail!(
+        let goes_on = || !stop.load(Ordering::Relaxed);
+        let end = follow(self.errand.start(&arguments)?, goes_on, |said| match said {
+            Said::Event(event) => progress.show(&event),
+            Said::Line(line) => progress.say(&line),
+        })?;
+        match end {
+            RunEnd::Finished => Ok(()),
+            RunEnd::Failed(message) => bail!("forecastd-torch: {message}"),
+            RunEnd::Died(how) => bail!("{how}; give the same command again to go on where it stood"),
+            RunEnd::Stopped => bail!(
                 "interrupted; give the same command again to go on, at most an epoch is done anew ({})",
                 folder.path().display()
-            );
-        };
-        match failure {
-            Some(message) => bail!("forecastd-torch: {message}"),
-            None if !status.success() => {
-                let how = if complaint.is_empty() {
-                    status.to_string()
-                } else {
-                    complaint
-                };
-                bail!("{how}; give the same command again to go on where it stood");
-            }
-            None => Ok(()),
+            ),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::intake::samples::SampleRequest;
+use crate::work::train::folder;
 
 /// What makes two runs the same.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl RunFolder {
         match folder.earlier()? {
             Some(earlier) => folder.compare(&earlier, &wanted)?,
             None => {
-                folder.write("job.json", &serde_json::to_value(&request.job)?)?;
+                folder.write(folder::JOB, &serde_json::to_value(&request.job)?)?;
                 folder.write(REQUEST, &wanted)?;
             }
         }
@@ -68,7 +69,7 @@ impl RunFolder {
 
     /// Whether the samples are there; their description is written last.
     pub(super) fn is_prepared(&self) -> bool {
-        self.path.join("samples.json").is_file()
+        folder::is_prepared(&self.path)
     }
 
     /// Clears away a run that has not begun, since its file cannot be used.
@@ -113,11 +114,7 @@ impl RunFolder {
     }
 
     fn write(&self, name: &str, value: &Value) -> anyhow::Result<()> {
-        let (path, partial) = (self.path.join(name), self.path.join(format!("{name}.partial")));
-        let write = fs::write(&partial, serde_json::to_vec_pretty(value)?)
-            .and_then(|()| File::open(&partial)?.sync_all())
-            .and_then(|()| fs::rename(&partial, &path));
-        write.with_context(|| format!("write {}", path.display()))
+        folder::write(&self.path, name, value).with_context(|| format!("write {}", self.path.join(name).display()))
     }
 }
 
@@ -227,6 +224,7 @@ mod tests {
                 scale: ScaleChoice::Auto,
                 space: SearchSpace::images(),
                 budget: Budget::default(),
+                network: None,
                 batch: None,
                 training: TrainingOptions::default(),
                 seed,

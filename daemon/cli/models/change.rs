@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use forecastd_models::dasha::{Verdict, challenge};
+use serde::Serialize;
 
 use super::{Known, Place, print};
 use crate::intake::request::{Asked, Standing};
@@ -135,9 +136,10 @@ fn carry_out(state_dir: &Path, model: &str, act: ModelAct, reason: String) -> an
     }
 }
 
-fn ask(state_dir: &Path, change: &ModelChange, pid: &str) -> anyhow::Result<()> {
+/// Has the service do something, and waits until it says that it has.
+pub(super) fn ask(state_dir: &Path, wish: &impl Serialize, pid: &str) -> anyhow::Result<()> {
     let folder = requests_folder(state_dir);
-    let asked = Asked::ask(&folder, change).with_context(|| {
+    let asked = Asked::ask(&folder, wish).with_context(|| {
         format!(
             "forecastd (pid {pid}) runs, and it cannot be asked in {}",
             folder.display()

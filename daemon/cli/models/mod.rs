@@ -7,6 +7,7 @@ mod change;
 mod compare;
 mod list;
 mod show;
+mod train;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ enum Command {
     Promote(change::Promote),
     Rollback(change::Rollback),
     Remove(change::Remove),
+    Train(train::Train),
 }
 
 impl Models {
@@ -47,6 +49,7 @@ impl Models {
             Command::Promote(promote) => promote.execute(),
             Command::Rollback(rollback) => rollback.execute(),
             Command::Remove(remove) => remove.execute(),
+            Command::Train(train) => train.execute(),
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use forecastd_config::ModelName;
 use forecastd_models::dasha::artifact::ARTIFACT_FILES;
 use forecastd_models::dasha::card::{CARD_FORMAT, Card};
 use forecastd_models::dasha::{ModelDescription, Task};
@@ -55,6 +56,18 @@ pub enum ArtifactError {
 
 /// Bytes copied at once.
 const PIECE: usize = 1 << 20;
+
+/// A folder that lies still, for it is our own: nobody has to wait for it.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn landed_here(model: &ModelName, folder: &Path) -> io::Result<LandedFile> {
+    Ok(LandedFile {
+        dataset: ModelName::clone(model),
+        path: folder.to_owned(),
+        fingerprint: landed::fingerprint(&fs::symlink_metadata(folder)?),
+    })
+}
 
 /// Copies the artifact into a folder of its own in `spool`, if it is still the one that was listed, and checks it.
 ///

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use forecastd_models::dasha::Split;
 use forecastd_models::{
     ChannelFit, ChannelMap, ChannelName, Decline, FitFailure, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid,
     RollingFit, Series, WindowMove,
@@ -15,7 +16,10 @@ use crate::message::fit_job::{
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 use crate::message::model::{ModelDone, ModelReport};
 use crate::message::rejected::{RejectReason, Rejected};
+use crate::message::sample::{Label, SampleEntry, SamplePlace};
 use crate::message::series_drop::{RawRows, SeriesDrop};
+use crate::message::training::{Training, TrainingNote, TrainingReason};
+use crate::planner::ModelJob;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -76,7 +80,12 @@ impl Story {
 
     fn report_models(&mut self, done: ModelDone) {
         let versions = Vec::new();
-        self.tell(Event::Models(ModelReport { done, versions }));
+        let trainings = Vec::new();
+        self.tell(Event::Models(ModelReport {
+            done,
+            versions,
+            trainings,
+        }));
     }
 
     fn report(&mut self, dataset: &str, name: &str, outcome: Outcome) {
@@ -859,4 +868,80 @@ fn models_get_their_turn_one_thing_at_a_time_and_before_drops() {
     story.wait(Duration::from_secs(1));
     assert!(story.planner.is_idle());
     assert_eq!(&*story.last_snapshot().models[0].model, "m");
+}
+
+#[test]
+fn a_training_goes_through_the_books_and_holds_up_neither_drops_nor_a_shutdown() {
+    let text = "state_dir: ./state
+datasets:
+  - { name: t, kind: tiles, incoming: ./in/t, model: m, samples: { id: i, image: x, label: y, shape: [1, 2, 2] } }
+models: [{ name: m, incoming: ./m, train: { first: 20 } }]
+";
+    let config = Config::parse(text, Path::new("/")).expect("a good configuration");
+    let mut story = Story {
+        planner: Planner::new(NonZeroUsize::new(2).expect("two")),
+        now: Timestamp(1_000_000 * SECOND),
+        asked: Vec::new(),
+    };
+    story.tell(Event::Reconfigured(Arc::new(config)));
+    story.report_models(ModelDone::Recovered);
+    let epoch = story.asked.iter().find_map(|asked| match asked {
+        Command::RecoverSamples(_, epoch) => Some(*epoch),
+        _ => None,
+    });
+    let entry = |row: u32| SampleEntry {
+        id: row.to_string().into(),
+        place: SamplePlace { sequence: 3, row },
+        split: if row < 14 { Split::Train } else { Split::Validation },
+        label: Some(Label::Class((row % 2).to_string())),
+    };
+    let epoch = epoch.expect("samples are asked for");
+    story.tell(Event::SamplesRecovered("t".into(), epoch, (0..20).map(entry).collect()));
+    story.list("t", &["later"]);
+    story.tell(Event::RecoveryFinished("t".into(), epoch));
+    let begun = |story: &Story| {
+        let plans = story.asked.iter().filter_map(|asked| match asked {
+            Command::Models(ModelJob::BeginTraining(plan)) => Some(plan.clone()),
+            _ => None,
+        });
+        plans.collect::<Vec<_>>()
+    };
+    assert_eq!(begun(&story), [], "a drop is on its way");
+    story.report("t", "later", Outcome::Finished);
+    let [plan] = &begun(&story)[..] else {
+        panic!("{:?}", story.asked)
+    };
+    assert_eq!(
+        (plan.reason, plan.through, plan.labelled),
+        (TrainingReason::First, 3, 20)
+    );
+
+    let training = Training {
+        id: 1,
+        plan: plan.clone(),
+        begun: story.now,
+        end: None,
+    };
+    story.tell(Event::Models(ModelReport {
+        done: ModelDone::Training(TrainingNote::Begun(plan.clone()), Ok(())),
+        versions: Vec::new(),
+        trainings: vec![training],
+    }));
+    let runs = story
+        .asked
+        .iter()
+        .filter(|asked| matches!(asked, Command::Train(_)))
+        .count();
+    assert_eq!(runs, 1);
+    story.wait(Duration::from_secs(1));
+    assert!(story.last_snapshot().trainings[0].running);
+    story.list("t", &["later", "still later"]);
+    let ingests = story
+        .asked
+        .iter()
+        .filter(|asked| matches!(asked, Command::IngestSamples(..)))
+        .count();
+    assert_eq!(ingests, 2, "drops are taken meanwhile");
+    story.report("t", "still later", Outcome::Finished);
+    assert!(story.planner.is_idle(), "a shutdown does not wait for it");
 }

@@ -31,6 +31,7 @@ fn model(to: PromoteTo, margin: f64) -> Model {
             versions: 10,
             age: None,
         },
+        training: None,
     }
 }
 
@@ -88,6 +89,7 @@ fn report(done: ModelDone, versions: &[ModelVersion]) -> ModelReport {
     ModelReport {
         done,
         versions: versions.to_vec(),
+        trainings: Vec::new(),
     }
 }
 
@@ -95,14 +97,14 @@ fn report(done: ModelDone, versions: &[ModelVersion]) -> ModelReport {
 fn registry(model: Model, versions: &[ModelVersion]) -> Registry {
     let mut registry = Registry::default();
     registry.reconfigure(&[model]);
-    assert!(matches!(registry.take_job(Timestamp(0)), Some(ModelJob::Recover)));
-    assert!(registry.take_job(Timestamp(0)).is_none(), "one look at a time");
+    assert!(matches!(registry.take_job(&[], Timestamp(0)), Some(ModelJob::Recover)));
+    assert!(registry.take_job(&[], Timestamp(0)).is_none(), "one look at a time");
     registry.done(report(ModelDone::Recovered, versions), Timestamp(0));
     registry
 }
 
 fn change(registry: &mut Registry, day: u32) -> Option<ModelChange> {
-    match registry.take_job(Timestamp(0).after(DAY * day))? {
+    match registry.take_job(&[], Timestamp(0).after(DAY * day))? {
         ModelJob::Change(change) => Some(change),
         other => panic!("a change was expected: {other:?}"),
     }
@@ -240,20 +242,20 @@ fn what_was_asked_for_comes_first_then_verdicts_then_what_was_dropped() {
     let mut registry = registry(model(PromoteTo::Active, 0.0), &[candidate]);
     list(&mut registry, &["a"]);
     registry.asked(vec!["/requests/x".into()]);
-    let request = registry.take_job(Timestamp(0));
+    let request = registry.take_job(&[], Timestamp(0));
     assert!(
-        matches!(&request, Some(ModelJob::Answer(path)) if path.ends_with("x")),
+        matches!(&request, Some(ModelJob::Answer(path, _)) if path.ends_with("x")),
         "{request:?}"
     );
     let promoted = change(&mut registry, 0).expect("a verdict");
     let active = version(1, ModelState::Active, 0, Some(1), 0.5);
     registry.done(report(ModelDone::Changed(promoted, Ok(())), &[active]), Timestamp(0));
-    let import = registry.take_job(Timestamp(0));
+    let import = registry.take_job(&[], Timestamp(0));
     assert!(
         matches!(&import, Some(ModelJob::Import(file, _)) if file.path.ends_with("a")),
         "{import:?}"
     );
-    assert!(registry.take_job(Timestamp(0)).is_none());
+    assert!(registry.take_job(&[], Timestamp(0)).is_none());
 }
 
 #[test]
@@ -261,7 +263,7 @@ fn an_artifact_that_was_dealt_with_is_not_taken_again_and_one_put_off_is_after_a
     let mut registry = registry(model(PromoteTo::Active, 0.0), &[]);
     list(&mut registry, &["a"]);
     let take = |registry: &mut Registry, second: u64| match registry
-        .take_job(Timestamp(0).after(Duration::from_secs(second)))
+        .take_job(&[], Timestamp(0).after(Duration::from_secs(second)))
     {
         Some(ModelJob::Import(file, _)) => Some(file),
         _ => None,
@@ -297,9 +299,9 @@ fn a_reload_keeps_what_is_known_of_a_model_and_looks_again() {
     registry.reconfigure(&[model(PromoteTo::Candidate, 0.5)]);
     let view = registry.view();
     assert_eq!(view[0].active(), Some(&active), "readers see no gap");
-    assert!(matches!(registry.take_job(Timestamp(0)), Some(ModelJob::Recover)));
+    assert!(matches!(registry.take_job(&[], Timestamp(0)), Some(ModelJob::Recover)));
     registry.reconfigure(&[]);
-    assert!(registry.is_ready() && registry.view().is_empty() && registry.take_job(Timestamp(0)).is_none());
+    assert!(registry.is_ready() && registry.view().is_empty() && registry.take_job(&[], Timestamp(0)).is_none());
 }
 
 /// How it stands when these versions are held, and those cannot be served.

@@ -36,6 +36,26 @@ fn the_last_word_on_a_sample_counts_and_no_other() {
     assert_eq!(index.iter().len(), 2);
 }
 
+#[test]
+fn labels_are_told_by_the_drop_that_brought_them() {
+    let mut index = SampleIndex::default();
+    let in_drop = |sequence, entry: SampleEntry| SampleEntry {
+        place: SamplePlace { sequence, row: 0 },
+        ..entry
+    };
+    assert_eq!((index.last_labelled(), index.labelled_since(0)), (None, 0));
+    index.insert(in_drop(1, entry("a", 0, Split::Train, Some("x"))));
+    index.insert(in_drop(1, entry("b", 0, Split::Train, Some("x"))));
+    index.insert(in_drop(4, entry("c", 0, Split::Train, None)));
+    index.insert(in_drop(6, entry("d", 0, Split::Test, Some("y"))));
+    assert_eq!((index.last_labelled(), index.labelled_since(0)), (Some(6), 3));
+    index.insert(in_drop(9, entry("a", 0, Split::Train, Some("y"))));
+    assert_eq!((index.labelled_since(1), index.labelled_since(6)), (2, 1));
+    index.insert(in_drop(10, entry("b", 0, Split::Train, None)));
+    let all: Vec<u64> = [0, 1, 6, 9].map(|drop| index.labelled_since(drop)).to_vec();
+    assert_eq!((index.last_labelled(), all), (Some(9), vec![2, 2, 1, 0]));
+}
+
 fn file(dataset: &str, inode: u64) -> LandedFile {
     LandedFile {
         dataset: dataset.into(),

@@ -400,11 +400,11 @@ impl Register<'_> {
         self.enter(Gauge::new(name, help))
     }
 
-    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    pub(super) fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.enter(GaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         self.enter(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(buckets.to_vec()),
         ))

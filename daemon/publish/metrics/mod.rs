@@ -6,6 +6,7 @@ mod families;
 mod models;
 mod process;
 mod samples;
+mod trainings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
 use self::models::ModelFamilies;
 use self::process::ProcessUse;
 use self::samples::SampleFamilies;
+use self::trainings::TrainingFamilies;
 use crate::message::account::RowAccount;
 use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::{FitReport, FitWay};
@@ -29,6 +31,7 @@ use crate::message::landed_file::Listing;
 use crate::message::model::ModelReport;
 use crate::message::snapshot::Snapshot;
 use crate::message::torch_status::{TorchFits, TorchStatus};
+use crate::message::training::TrainingProgress;
 
 /// The service's counters and gauges, handed to whoever has something to tell.
 ///
@@ -43,6 +46,7 @@ pub struct Metrics {
     service: ServiceFamilies,
     models: ModelFamilies,
     samples: SampleFamilies,
+    trainings: TrainingFamilies,
     started: Timestamp,
     /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
     datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
@@ -66,6 +70,7 @@ impl Metrics {
             service: ServiceFamilies::register(&register),
             models: ModelFamilies::register(&register),
             samples: SampleFamilies::register(&register),
+            trainings: TrainingFamilies::register(&register),
             started,
             datasets: Mutex::default(),
             registry,
@@ -259,6 +264,7 @@ impl Metrics {
         set(&self.fit.generation, snapshot.generation);
         self.models.published(&snapshot.models);
         self.samples.published(&snapshot.samples);
+        self.trainings.published(&snapshot.trainings);
         for view in &snapshot.samples {
             let dataset = &*view.config.name;
             self.tell(dataset, |_| {
@@ -297,11 +303,18 @@ impl Metrics {
     /// These are the models of the configuration: each has its label sets from now on, and no other has.
     pub fn models_configured(&self, models: &[Model]) {
         self.models.configured(models);
+        self.trainings.configured(models);
     }
 
     /// Something was done about models.
     pub fn models(&self, report: &ModelReport) {
         self.models.done(&report.done);
+        self.trainings.done(&report.done);
+    }
+
+    /// A training is so far.
+    pub fn training(&self, progress: &TrainingProgress) {
+        self.trainings.progress(progress);
     }
 
     /// A version could not be loaded: it was `refused`, or loading was `unavailable`.

@@ -1,12 +1,14 @@
 //! The ledger: what became of every file, which segments live, and the sums over both, in SQLite.
 //!
 //! The only place that speaks SQL, with `record` for what changes it, `models` for versions of models, `samples` for
-//! tiles and sequences, and `audit` for the questions that only `fsck` asks. It touches no segment file.
+//! tiles and sequences, `trainings` for the
+//! networks that are trained here, and `audit` for the questions that only `fsck` asks. It touches no segment file.
 
 mod audit;
 mod models;
 mod record;
 mod samples;
+mod trainings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -31,8 +33,8 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
-/// The version of `schema.sql`, `models.sql` and `samples.sql` together.
-const SCHEMA_VERSION: i64 = 4;
+/// The version of `schema.sql`, `models.sql`, `samples.sql` and `trainings.sql` together.
+const SCHEMA_VERSION: i64 = 5;
 
 /// From version 1, where a content could be committed only once, to version 2.
 const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
@@ -43,6 +45,9 @@ const MODELS: &str = include_str!("models.sql");
 
 /// What version 4 adds: samples.
 const SAMPLES: &str = include_str!("samples.sql");
+
+/// What version 5 adds: trainings.
+const TRAININGS: &str = include_str!("trainings.sql");
 
 /// How long to wait for someone who looks into the ledger with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,7 +87,10 @@ impl Ledger {
             if version < 3 {
                 migration.execute_batch(MODELS)?;
             }
-            migration.execute_batch(SAMPLES)?;
+            if version < 4 {
+                migration.execute_batch(SAMPLES)?;
+            }
+            migration.execute_batch(TRAININGS)?;
             migration.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             migration.commit()?;
         }

@@ -34,6 +34,14 @@ impl Ledger {
         Ok(Some(Known { split, ..known }))
     }
 
+    /// The number of a dataset, without a look at what else is known of it.
+    pub(in crate::state) fn dataset(&self, name: &str) -> Result<Option<i64>, StateError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT id FROM datasets WHERE name = ?1")?;
+        Ok(query.query_row([name], |row| row.get(0)).optional()?)
+    }
+
     /// Everything that counts, in the order in which it was committed.
     pub(in crate::state) fn samples(&self, dataset: i64) -> Result<Vec<SampleEntry>, StateError> {
         let sql = "SELECT id, sequence, row, split, label FROM samples WHERE dataset = ?1 ORDER BY sequence, row";

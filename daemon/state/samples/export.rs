@@ -1,4 +1,7 @@
 //! Labelled samples become the flat files that a run of the libtorch child maps (`forecastd_models::dasha::samples`).
+//!
+//! They may be gigabytes, so this is no work for the thread that writes the state: it has a look at the ledger of its own,
+//! and segments of samples never change and never go.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,22 +12,46 @@ use forecastd_config::{DatasetName, SampleForm};
 use forecastd_models::dasha::{CellFormat, SampleSet, Task};
 
 use crate::message::sample::{Label, SampleEntry, SamplePlace};
-use crate::state::Store;
 use crate::state::error::StateError;
+use crate::state::ledger::Ledger;
 
-impl Store {
-    /// Writes every sample that has a label into a folder, in the order in which they were committed; the description
-    /// comes last. Labels that the form no longer allows leave their samples out. Without any, an empty set.
+/// A look at samples, beside a daemon or without one.
+#[derive(Debug)]
+pub struct SampleExport {
+    ledger: Ledger,
+    state_dir: PathBuf,
+}
+
+impl SampleExport {
+    /// Opens the ledger to look at it.
+    pub fn open(state_dir: &Path) -> Result<Self, StateError> {
+        Ok(Self {
+            ledger: Ledger::open_read_only(&state_dir.join("ledger.sqlite"))?,
+            state_dir: state_dir.to_owned(),
+        })
+    }
+
+    /// Writes every sample that has a label, and came with this drop or before, into a folder, in the order in which they
+    /// were committed; the description comes last. Labels that the form no longer allows leave their samples out. Without
+    /// any, an empty set. `goes_on` is asked before each.
     ///
     /// # Errors
-    /// A damaged segment, samples of another shape, or a folder that cannot be written.
-    pub fn export_samples(
+    /// A damaged segment, samples of another shape, a folder that cannot be written, or it is not to go on.
+    pub fn write(
         &self,
         dataset: &DatasetName,
         form: &SampleForm,
+        through: i64,
         folder: &Path,
+        goes_on: &dyn Fn() -> bool,
     ) -> Result<SampleSet, StateError> {
-        let mut entries = self.recover_samples(dataset)?.entries;
+        let segments = self.state_dir.join("segments").join(&**dataset);
+        let id = self.ledger.dataset(dataset)?;
+        let mut entries = match id {
+            Some(id) => super::recover(&self.ledger, id, dataset, &segments)?.entries,
+            None => Vec::new(),
+        };
+        entries.retain(|entry| entry.place.sequence <= through);
         let labels = labels(form, &entries);
         let target = |entry: &SampleEntry| target_of(form.task, &labels, entry.label.as_ref()?);
         entries.retain(|entry| target(entry).is_some());
@@ -62,7 +89,10 @@ impl Store {
             },
         };
         let mut inputs = Records::create(folder, "inputs.bin")?;
-        self.read_samples(dataset, &places, |_, elements| {
+        let mut append = |elements: &[u8]| {
+            if !goes_on() {
+                return Err(StateError::GivenUp);
+            }
             if elements.len() != set.input_bytes() {
                 return Err(StateError::OtherShape {
                     dataset: dataset.to_string(),
@@ -72,7 +102,10 @@ impl Store {
             }
             hasher.update(elements);
             inputs.append(elements)
-        })?;
+        };
+        if let Some(id) = id {
+            super::read(&self.ledger, id, &segments, &places, |_, elements| append(elements))?;
+        }
         inputs.finish()?;
         set.hash = hasher.finalize().to_hex().to_string();
         let text = serde_json::to_vec_pretty(&set).expect("a description is plain data");

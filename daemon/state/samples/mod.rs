@@ -13,6 +13,7 @@ use std::path::Path;
 use forecastd_config::DatasetName;
 use forecastd_models::dasha::Split;
 
+pub use export::SampleExport;
 pub(super) use segment::is_of_samples;
 
 use super::commit::check_books;
@@ -115,22 +116,7 @@ impl Store {
         let Some(known) = self.datasets.get(dataset) else {
             return Ok(RecoveredSamples::default());
         };
-        let folder = self.folder(dataset);
-        let live = self.ledger.segments(known.id)?;
-        refuse_other_kind(dataset, &live, true)?;
-        let (mut gone, mut damaged) = (HashSet::new(), Vec::new());
-        for segment in &live {
-            if let Err(error) = segment::look(&folder, segment) {
-                if !matches!(error, StateError::Damaged { .. }) {
-                    return Err(error);
-                }
-                gone.insert(segment.sequence);
-                damaged.push(error);
-            }
-        }
-        let mut entries = self.ledger.samples(known.id)?;
-        entries.retain(|entry| !gone.contains(&entry.place.sequence));
-        Ok(RecoveredSamples { entries, damaged })
+        recover(&self.ledger, known.id, dataset, &self.folder(dataset))
     }
 
     /// Hands the elements of samples to `take`, segment by segment and in the order of rows. Only these segments are read,
@@ -139,35 +125,64 @@ impl Store {
         &self,
         dataset: &DatasetName,
         places: &[SamplePlace],
-        mut take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
+        take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
         let Some(known) = self.datasets.get(dataset) else {
             return Ok(());
         };
-        let folder = self.folder(dataset);
-        let wanted: HashSet<SamplePlace> = places.iter().copied().collect();
-        let sequences: HashSet<i64> = places.iter().map(|place| place.sequence).collect();
-        for segment in self.ledger.segments(known.id)? {
-            let sequence = segment.sequence;
-            if !sequences.contains(&sequence) {
-                continue;
-            }
-            segments::verify(&folder, &segment)?;
-            segment::read(&folder, &segment, |row, kept| {
-                let place = SamplePlace { sequence, row };
-                if wanted.contains(&place) {
-                    take(place, kept.elements)
-                } else {
-                    Ok(())
-                }
-            })?;
-        }
-        Ok(())
+        read(&self.ledger, known.id, &self.folder(dataset), places, take)
     }
 
     fn is_there(&self, folder: &Path, segment: Option<&Segment>) -> Result<bool, StateError> {
         segment.map_or(Ok(false), |segment| self.is_sound(folder, segment))
     }
+}
+
+/// What counts for each id of a dataset whose segments lie in this folder.
+fn recover(ledger: &Ledger, id: i64, dataset: &str, folder: &Path) -> Result<RecoveredSamples, StateError> {
+    let live = ledger.segments(id)?;
+    refuse_other_kind(dataset, &live, true)?;
+    let (mut gone, mut damaged) = (HashSet::new(), Vec::new());
+    for segment in &live {
+        if let Err(error) = segment::look(folder, segment) {
+            if !matches!(error, StateError::Damaged { .. }) {
+                return Err(error);
+            }
+            gone.insert(segment.sequence);
+            damaged.push(error);
+        }
+    }
+    let mut entries = ledger.samples(id)?;
+    entries.retain(|entry| !gone.contains(&entry.place.sequence));
+    Ok(RecoveredSamples { entries, damaged })
+}
+
+/// Hands the elements of samples to `take`, segment by segment and in the order of rows.
+fn read(
+    ledger: &Ledger,
+    id: i64,
+    folder: &Path,
+    places: &[SamplePlace],
+    mut take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
+) -> Result<(), StateError> {
+    let wanted: HashSet<SamplePlace> = places.iter().copied().collect();
+    let sequences: HashSet<i64> = places.iter().map(|place| place.sequence).collect();
+    for segment in ledger.segments(id)? {
+        let sequence = segment.sequence;
+        if !sequences.contains(&sequence) {
+            continue;
+        }
+        segments::verify(folder, &segment)?;
+        segment::read(folder, &segment, |row, kept| {
+            let place = SamplePlace { sequence, row };
+            if wanted.contains(&place) {
+                take(place, kept.elements)
+            } else {
+                Ok(())
+            }
+        })?;
+    }
+    Ok(())
 }
 
 fn entry(id: String, known: Known) -> SampleEntry {

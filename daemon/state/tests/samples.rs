@@ -196,10 +196,9 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     commit(&mut scene, 1, &told);
     commit(&mut scene, 2, &[("a", [1, 2], Some("x")), ("d", [8, 8], Some("y"))]);
     let folder = tempfile::tempdir().expect("a folder");
-    let set = scene
-        .store()
-        .export_samples(&"a".into(), &form(), folder.path())
-        .expect("exported");
+    let export = SampleExport::open(scene.folder.path()).expect("beside the writer");
+    let write = |form: &_, through, goes_on: bool| export.write(&"a".into(), form, through, folder.path(), &|| goes_on);
+    let set = write(&form(), i64::MAX, true).expect("exported");
     assert_eq!((set.count, set.labels), (4, vec!["x".to_owned(), "y".to_owned()]));
     let read = |name: &str| fs::read(folder.path().join(name)).expect("written");
     assert_eq!(read("inputs.bin"), [5, 6, 7, 8, 1, 2, 8, 8]);
@@ -210,7 +209,10 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     commit(&mut scene, 3, &[("e", [1, 1], Some("x"))]);
     let mut other = form();
     other.shape.bands = 3;
-    let refused = scene.store().export_samples(&"a".into(), &other, folder.path());
+    let earlier = write(&form(), 1, true).expect("exported");
+    assert_eq!(earlier.count, 2, "what a later drop says otherwise is not of the first");
+    assert!(matches!(write(&form(), i64::MAX, false), Err(StateError::GivenUp)));
+    let refused = write(&other, i64::MAX, true);
     let told = refused.expect_err("two bytes are not three").to_string();
     assert!(told.contains("2 bytes") && told.contains("now states 3"), "{told}");
     assert!(

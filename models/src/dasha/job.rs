@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::card::Candidate;
 use super::kernel_pattern::SearchSpace;
 use super::training::TrainingOptions;
 
@@ -74,6 +75,9 @@ pub struct DashaJob {
     pub space: SearchSpace,
     /// What it may cost.
     pub budget: Budget,
+    /// The network, where it is known already: no frame is chosen then, and no kernel searched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Candidate>,
     /// Samples of one step of training; by default [`batch_size`](super::frames::batch_size).
     pub batch: Option<u32>,
     /// How networks are trained.

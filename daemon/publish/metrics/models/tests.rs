@@ -32,6 +32,7 @@ fn model(name: &str) -> Model {
             margin: 0.0,
         },
         retention: Retention { versions: 1, age: None },
+        training: None,
     }
 }
 
@@ -58,7 +59,12 @@ fn version(number: u8, state: ModelState) -> ModelVersion {
 
 fn tell(stage: &Stage, done: ModelDone) {
     let versions = Vec::new();
-    stage.metrics.models(&ModelReport { done, versions });
+    let trainings = Vec::new();
+    stage.metrics.models(&ModelReport {
+        done,
+        versions,
+        trainings,
+    });
 }
 
 fn imported(model: &str, outcome: ImportOutcome) -> ModelDone {

@@ -39,7 +39,7 @@ const WIDE: [u32; 2] = [40, 15];
 
 /// Finds kernels for every frame that has none yet.
 pub(super) fn search(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result<()> {
-    if setup.job.budget.search_epochs == 0 {
+    if !setup.searches() {
         return Ok(());
     }
     for (index, backbone) in setup.frames.iter().enumerate() {

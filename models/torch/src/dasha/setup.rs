@@ -54,7 +54,10 @@ impl Setup {
         let set = samples.set();
         let (task, input) = (set.task, &set.input);
         job.training.augmentation(input).check(input, &set.element, task)?;
-        let frames = frames(job.backbone, job.scale, placement.device.is_cuda(), input, task);
+        let frames = match &job.network {
+            Some(network) => vec![network.backbone.clone()],
+            None => frames(job.backbone, job.scale, placement.device.is_cuda(), input, task),
+        };
         let loss = LossOptions {
             label_smoothing: job.training.smoothing(input, task),
             class_weights: job
@@ -64,7 +67,7 @@ impl Setup {
                 .flatten(),
             dice: job.training.dice,
         };
-        let searches = job.budget.search_epochs > 0;
+        let searches = searches(&job);
         let setup = Self {
             folder: folder.to_owned(),
             metric: Metric::of_task(task, set.labels.len()),
@@ -90,8 +93,16 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Every frame in every variation, with its own kernels.
+    /// Whether kernels are searched for.
+    pub(super) fn searches(&self) -> bool {
+        searches(&self.job)
+    }
+
+    /// Every frame in every variation, with its own kernels; or the network that is known.
     fn varied(&self) -> Vec<Candidate> {
+        if let Some(network) = &self.job.network {
+            return vec![network.clone()];
+        }
         let frames = self.frames.iter().map(plain);
         let variations = &self.job.training.variations;
         frames
@@ -204,6 +215,10 @@ fn both_strands(job: &DashaJob, set: &SampleSet, device: Device) -> Option<Stran
         .flatten()
 }
 
+fn searches(job: &DashaJob) -> bool {
+    job.budget.search_epochs > 0 && job.network.is_none()
+}
+
 fn trial_count(job: &DashaJob, frames: usize) -> u32 {
     let to_choose = if frames > 1 { frames as u32 } else { 0 };
     job.budget.trials.max(to_choose)
@@ -231,12 +246,16 @@ fn check_job(job: &DashaJob) -> anyhow::Result<()> {
         );
     }
     ensure!(job.batch != Some(0), "batch is 0; a step needs a sample at least");
-    if budget.search_epochs > 0 {
+    if searches(job) {
         check_space(&job.space).context("space")?;
     }
     if let Some(fault) = job.training.fault() {
         bail!(fault);
     }
+    ensure!(
+        job.network.is_none() || job.training.variations.iter().all(Variation::is_plain),
+        "training.variations varies frames, and the job names its network"
+    );
     ensure!(
         budget.trials > 0 || job.training.variations.iter().all(Variation::is_plain),
         "budget.trials is 0; it is trials that choose among training.variations"

@@ -77,8 +77,12 @@ fn end_of_trials(setup: &Setup, journal: &Journal<'_>, own: f64) -> f64 {
     own + left.min(own)
 }
 
-/// Each frame with its searched kernels, then each with its plain ones, unless they are the same.
+/// The network that is known; else each frame with its searched kernels, then each with its plain ones, unless they are
+/// the same.
 pub(super) fn candidates(setup: &Setup, state: &State) -> Vec<Candidate> {
+    if let Some(network) = &setup.job.network {
+        return vec![network.clone()];
+    }
     let searched = state.searches.iter().filter(|record| !record.losses.is_empty());
     let searched = searched.filter_map(|record| {
         let pattern = record.pattern.clone()?;
@@ -118,7 +122,10 @@ struct Networks {
 impl Networks {
     fn new(setup: &Setup, state: &State) -> Self {
         let candidates = candidates(setup, state);
-        let first = first_networks(&candidates, &setup.job.training.variations);
+        let first = match &setup.job.network {
+            Some(known) => vec![known.clone()],
+            None => first_networks(&candidates, &setup.job.training.variations),
+        };
         Self { candidates, first }
     }
 }
@@ -190,6 +197,9 @@ fn known_to_train(setup: &Setup, candidate: &Candidate) -> HyperParameters {
 }
 
 fn varied(setup: &Setup, candidate: &Candidate, trial: u32) -> Candidate {
+    if setup.job.network.is_some() {
+        return candidate.clone();
+    }
     let mut random = Random::new(setup.job.seed).derive(&format!("variation {trial}"));
     let variations = &setup.job.training.variations;
     let variation = random.choice(variations).copied().unwrap_or_else(Variation::default);

@@ -35,6 +35,7 @@ pub(crate) fn job(kernel_sizes: &[u32], seed: u64) -> DashaJob {
             retrain_epochs: 4,
             seconds: None,
         },
+        network: None,
         batch: Some(32),
         training: TrainingOptions::default(),
         seed,

@@ -1,6 +1,9 @@
 //! Jobs and data with which no training begins.
 
-use forecastd_models::dasha::{DashaEvent, DashaJob, ScaleChoice, Split, Task};
+use forecastd_models::dasha::card::Candidate;
+use forecastd_models::dasha::{
+    Backbone, DashaEvent, DashaJob, Extras, Kernel, KernelPattern, ScaleChoice, Split, Task,
+};
 
 use crate::child::Run;
 use crate::folder::{Data, job, squares, variation};
@@ -51,6 +54,19 @@ fn data_that_teach_nothing_are_refused_in_words() {
 fn jobs_that_ask_for_nothing_possible_are_refused_with_their_key() {
     let told = refused_job(|job| job.budget.retrain_epochs = 0);
     assert!(told.contains("budget.retrain_epochs is 0"), "{told}");
+    let told = refused_job(|job| {
+        let backbone = Backbone::WideResNet { depth: 10, width: 1 };
+        job.network = Some(Candidate {
+            pattern: KernelPattern(vec![Kernel::new(3, 1)]),
+            backbone,
+            searched: true,
+            extras: Extras::default(),
+        });
+    });
+    assert!(
+        told.contains("7 searched convolutions, the pattern 1 kernels"),
+        "{told}"
+    );
     let told = refused_job(|job| job.budget.search_part = 0.0);
     assert!(told.contains("budget.search_part is 0"), "{told}");
     let told = refused_job(|job| job.budget.seconds = Some(-1.0));

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use forecastd_models::dasha::card::TrialEnd;
-use forecastd_models::dasha::{BackboneChoice, Budget, DashaEvent, Metric, Task};
+use forecastd_models::dasha::card::{Candidate, TrialEnd};
+use forecastd_models::dasha::{Backbone, BackboneChoice, Budget, DashaEvent, Extras, Kernel, Metric, Task};
 use forecastd_torch::artifact::Artifact;
 
 use crate::child::{card, events};
@@ -138,6 +138,40 @@ fn frames_vary_where_the_job_says_so_and_the_best_on_validation_is_built() {
     assert_eq!(
         (&architecture.extras, &architecture.backbone),
         (&chosen.candidate.extras, &chosen.candidate.backbone)
+    );
+}
+
+#[test]
+fn a_network_that_is_known_is_trained_as_it_is() {
+    let mut job = job(&[3, 11], 1);
+    let backbone = Backbone::ResNet { width: 8 };
+    let mut pattern = backbone.plain_pattern();
+    pattern.0[4] = Kernel::new(11, 3);
+    let known = Candidate {
+        backbone,
+        pattern,
+        searched: true,
+        extras: Extras {
+            squeeze_excitation: true,
+            ..Extras::default()
+        },
+    };
+    job.network = Some(known.clone());
+    let folder = planted(300, 48, 1).folder(&job);
+    let events = events(folder.path());
+    let searches = events
+        .iter()
+        .filter(|event| matches!(event, DashaEvent::SearchEpoch { .. }));
+    assert_eq!(searches.count(), 0);
+    let card = card(folder.path());
+    assert!(card.searches.is_empty());
+    assert_eq!(card.trials.len(), 5);
+    assert!(card.trials.iter().all(|trial| trial.candidate == known));
+    let artifact = Artifact::open(&folder.path().join("artifact")).expect("it is sound");
+    let architecture = &artifact.description().architecture;
+    assert_eq!(
+        (&architecture.pattern, &architecture.extras),
+        (&known.pattern, &known.extras)
     );
 }
 

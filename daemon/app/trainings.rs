@@ -1,0 +1,141 @@
+//! What the ingest thread does about trainings: the books are kept by the one writer, and what was trained comes in by
+//! the door of what is dropped. Laying samples out is left to the thread that trains.
+
+use std::path::Path;
+
+use forecastd_config::Model;
+use forecastd_models::Timestamp;
+use tracing::{info, warn};
+
+use super::ingest::{Fault, Ingest};
+use crate::intake::artifact::claim::{ArtifactError, ClaimedArtifact, claim, landed_here};
+use crate::message::content_key::ContentKey;
+use crate::message::model::ModelDone;
+use crate::message::training::{
+    TrainJob, Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingNote, TrainingPlan,
+};
+use crate::state::{SampleExport, StagedModel, StateError};
+
+impl Ingest {
+    pub(super) fn begin_training(&mut self, plan: TrainingPlan, now: Timestamp) -> Result<ModelDone, StateError> {
+        let result = match self.store.begin_training(&plan, now) {
+            Ok(id) => {
+                info!(
+                    model = %plan.model, id, reason = plan.reason.label(), why = plan.words, samples = plan.labelled,
+                    searches = plan.searches, "training begun"
+                );
+                Ok(())
+            }
+            Err(error) => Err(put_off(error)?),
+        };
+        Ok(ModelDone::Training(TrainingNote::Begun(plan), result))
+    }
+
+    pub(super) fn import_trained(
+        &mut self,
+        training: Training,
+        folder: &Path,
+        model: &Model,
+        now: Timestamp,
+    ) -> Result<ModelDone, StateError> {
+        match self.try_import_trained(&training, folder, model, now) {
+            Ok(result) => self.end_training(training, result, now),
+            Err(Fault::Fatal(error)) => Err(error),
+            Err(Fault::Machine(error)) => {
+                warn!(model = %model.name, folder = ?folder, %error, "what was trained is not imported for now");
+                Ok(ModelDone::Training(TrainingNote::Ended(training), Err(error)))
+            }
+        }
+    }
+
+    fn try_import_trained(
+        &mut self,
+        training: &Training,
+        folder: &Path,
+        model: &Model,
+        now: Timestamp,
+    ) -> Result<Result<ContentKey, TrainingFailure>, Fault> {
+        let refused = |detail: String| {
+            let fault = TrainingFault::Refused;
+            Ok(Err(TrainingFailure { fault, detail }))
+        };
+        let file = match landed_here(&model.name, folder) {
+            Ok(file) => file,
+            Err(error) => return refused(format!("{}: {error}", folder.display())),
+        };
+        let ClaimedArtifact { folder, key, facts } = match claim(&file, &self.spool) {
+            Ok(claimed) => claimed,
+            Err(error @ (ArtifactError::Rejected(_) | ArtifactError::Withdrawn)) => return refused(error.to_string()),
+            Err(error @ ArtifactError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
+        };
+        let staged = StagedModel {
+            folder: folder.path(),
+            key,
+            facts,
+        };
+        let is_new = self
+            .store
+            .import_model(&model.name, staged, now, &provenance(&training.plan))?;
+        info!(model = %model.name, version = %key, is_new, "what was trained is imported");
+        Ok(Ok(key))
+    }
+
+    pub(super) fn end_training(
+        &mut self,
+        training: Training,
+        result: Result<ContentKey, TrainingFailure>,
+        now: Timestamp,
+    ) -> Result<ModelDone, StateError> {
+        let end = TrainingEnd { time: now, result };
+        let entered = match self.store.end_training(training.id, &end) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(put_off(error)?),
+        };
+        let training = Training {
+            end: Some(end),
+            ..training
+        };
+        Ok(ModelDone::Training(TrainingNote::Ended(training), entered))
+    }
+}
+
+/// Lays out the samples of a training, on the thread that trains: the ledger is looked at beside its writer.
+pub(super) fn lay_out(
+    state_dir: &Path,
+    job: &TrainJob,
+    folder: &Path,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), String> {
+    let dataset = &job.dataset;
+    let export = SampleExport::open(state_dir)
+        .and_then(|export| export.write(&dataset.name, &dataset.form, job.through, folder, goes_on));
+    let set = export.map_err(|error| error.to_string())?;
+    info!(model = %job.model, dataset = %dataset.name, samples = set.count, "samples laid out");
+    Ok(())
+}
+
+/// Where a version comes from, for whoever asks later.
+fn provenance(plan: &TrainingPlan) -> String {
+    let kernels = match plan.searches {
+        true => "kernels searched for",
+        false => "kernels of the active version",
+    };
+    format!(
+        "trained by the daemon on {} labelled samples of {}, {kernels}; {}: {}",
+        plan.labelled,
+        plan.dataset,
+        plan.reason.label(),
+        plan.words
+    )
+}
+
+/// What can be tried again is no reason to stop.
+fn put_off(error: StateError) -> Result<String, StateError> {
+    match error.is_fatal() {
+        true => Err(error),
+        false => {
+            warn!(%error, "the books of trainings cannot be written for now");
+            Ok(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Whether a network is due to be trained, why, and on what: the rule, and nothing that remembers.
+
+use std::time::Duration;
+
+use forecastd_config::{DatasetName, ModelName, SampleDataset, SampleForm, Training as Config};
+use forecastd_models::Timestamp;
+use forecastd_models::dasha::card::Candidate;
+use forecastd_models::dasha::{Backbone, BackboneChoice, Task};
+
+use crate::message::model::{ModelState, ModelVersion};
+use crate::message::training::{LiveAccuracy, Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason};
+use crate::planner::samples::SampleIndex;
+
+/// First wait after a training that failed, doubled with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+
+/// Samples below which a live accuracy says nothing.
+const FEWEST_LIVE: u64 = 50;
+
+/// Samples that weights are fitted to, at least.
+const FEWEST_TRAINED: u64 = 2;
+
+/// All that decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) model: &'a ModelName,
+    pub(super) config: &'a Config,
+    pub(super) dataset: &'a SampleDataset,
+    pub(super) index: &'a SampleIndex,
+    /// Of the model.
+    pub(super) versions: &'a [ModelVersion],
+    /// Of the model: the last training that made a version, and all later ones.
+    pub(super) books: &'a [Training],
+    pub(super) live: Option<&'a LiveAccuracy>,
+    /// Whether somebody asked for it.
+    pub(super) asked: bool,
+}
+
+/// What the rule says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Now, and so.
+    Now(TrainingPlan),
+    /// Not before then, if nothing else happens.
+    Later(Timestamp),
+    /// It would be, but for the data.
+    Cannot(TrainingObstacle),
+    /// Not as things are.
+    Not,
+}
+
+impl Facts<'_> {
+    /// Says whether the network is due to be trained.
+    pub(super) fn due(&self, now: Timestamp) -> Due {
+        let Some((reason, words)) = self.reason(now) else {
+            return self.scheduled().map_or(Due::Not, Due::Later);
+        };
+        let rest = self.rests_until().filter(|until| now < *until);
+        if let Some(until) = rest.filter(|_| reason != TrainingReason::Asked) {
+            return Due::Later(until);
+        }
+        if let Some(obstacle) = obstacle(&self.dataset.form, self.index) {
+            return Due::Cannot(obstacle);
+        }
+        let (labelled, last) = (self.labelled(), self.last());
+        let searches = self.known_network().is_none();
+        Due::Now(TrainingPlan {
+            model: ModelName::clone(self.model),
+            dataset: DatasetName::clone(&self.dataset.name),
+            reason,
+            words,
+            through: self.index.last_labelled().unwrap_or(0),
+            labelled,
+            searches,
+            searched: last.filter(|_| !searches).map_or(labelled, |last| last.plan.searched),
+        })
+    }
+
+    fn reason(&self, now: Timestamp) -> Option<(TrainingReason, String)> {
+        if self.asked {
+            return Some((TrainingReason::Asked, "somebody asked for it".to_owned()));
+        }
+        let Some(last) = self.last() else {
+            let (labelled, first) = (self.labelled(), self.config.first);
+            let words = format!("{labelled} samples have a label, {first} were waited for");
+            return (labelled >= first).then_some((TrainingReason::First, words));
+        };
+        let fresh = self.fresh(last);
+        if fresh == 0 {
+            return None; // the same data would make the same network
+        }
+        if self.config.again.is_some_and(|again| fresh >= again) {
+            let words = format!("{fresh} labels are new or revised since the last training");
+            return Some((TrainingReason::Labels, words));
+        }
+        if self.scheduled().is_some_and(|at| at <= now) {
+            let words = format!("the last training is long ago, and {fresh} labels are new or revised since");
+            return Some((TrainingReason::Schedule, words));
+        }
+        self.fallen().map(|words| (TrainingReason::Accuracy, words))
+    }
+
+    /// When the schedule makes it due, if there is anything new.
+    fn scheduled(&self) -> Option<Timestamp> {
+        let last = self.last().filter(|last| self.fresh(last) > 0)?;
+        Some(last.end.as_ref()?.time.after(self.config.every?))
+    }
+
+    /// By how much the active version does worse than it promised, where that is too much.
+    fn fallen(&self) -> Option<String> {
+        let (live, drop, active) = (self.live?, self.config.accuracy_drop?, self.active()?);
+        let promised = active.facts.validation?;
+        let counts = live.version == active.version && live.samples >= FEWEST_LIVE;
+        (counts && live.score <= promised - drop).then(|| {
+            format!(
+                "{} is {:.4} on {} samples whose labels came later, where validation promised {promised:.4}",
+                active.facts.metric.name(),
+                live.score,
+                live.samples
+            )
+        })
+    }
+
+    /// Until when it rests after failures.
+    fn rests_until(&self) -> Option<Timestamp> {
+        let failed = |training: &&Training| {
+            let end = training.end.as_ref();
+            end.is_some_and(|end| {
+                end.result
+                    .as_ref()
+                    .is_err_and(|failure| failure.fault != TrainingFault::Cancelled)
+            })
+        };
+        let failures = self.books.iter().filter(failed);
+        let last = failures.clone().next_back()?.end.as_ref()?.time;
+        let doublings = u32::try_from(failures.count().saturating_sub(1)).unwrap_or(u32::MAX);
+        let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(doublings.min(20)));
+        Some(last.after(wait.min(LONGEST_WAIT)))
+    }
+
+    /// The network whose kernels are kept: the active version's, until the data have grown enough.
+    pub(super) fn known_network(&self) -> Option<Candidate> {
+        let searched = self.last()?.plan.searched;
+        let has_grown = self.labelled() as f64 >= self.config.search_growth * searched as f64;
+        if has_grown {
+            return None;
+        }
+        known_network(self.config, &self.dataset.form, self.active()?)
+    }
+
+    fn labelled(&self) -> u64 {
+        self.index.labelled().iter().sum()
+    }
+
+    fn fresh(&self, last: &Training) -> u64 {
+        let same = last.plan.dataset == self.dataset.name;
+        self.index.labelled_since(if same { last.plan.through } else { 0 })
+    }
+
+    /// The last training that made a version.
+    fn last(&self) -> Option<&Training> {
+        let made = |training: &&Training| training.end.as_ref().is_some_and(|end| end.result.is_ok());
+        self.books.iter().rev().find(made)
+    }
+
+    fn active(&self) -> Option<&ModelVersion> {
+        let mut versions = self.versions.iter();
+        versions.find(|version| version.state == ModelState::Active)
+    }
+}
+
+/// The network of a version, if it is one for these samples and of a frame that may be chosen.
+pub(super) fn known_network(config: &Config, form: &SampleForm, version: &ModelVersion) -> Option<Candidate> {
+    let description = &version.facts.description;
+    let architecture = &description.architecture;
+    let is_unet = matches!(architecture.backbone, Backbone::UNet { .. });
+    let may_be = match config.backbone {
+        BackboneChoice::Auto => true,
+        BackboneChoice::WideResnet => !is_unet || form.task == Task::Segment,
+        BackboneChoice::Unet => is_unet,
+    };
+    let is_for_these = architecture.input == form.shape && architecture.task == form.task;
+    (may_be && is_for_these && description.element == form.element).then(|| Candidate {
+        backbone: architecture.backbone.clone(),
+        pattern: architecture.pattern.clone(),
+        searched: architecture.pattern != architecture.backbone.plain_pattern(),
+        extras: architecture.extras,
+    })
+}
+
+/// Why nothing can be learnt from these samples.
+fn obstacle(form: &SampleForm, index: &SampleIndex) -> Option<TrainingObstacle> {
+    let is_output = |class: &str| {
+        form.labels
+            .as_ref()
+            .is_none_or(|labels| labels.iter().any(|l| l == class))
+    };
+    // Classes without a sample for training are no outputs, and samples of them are left out.
+    let outputs: Vec<[u64; 3]> = match form.task {
+        Task::Regress => vec![index.labelled()],
+        _ => {
+            let classes = index.classes().iter();
+            let outputs = classes.filter(|(class, counts)| is_output(class) && counts[0] > 0);
+            outputs.map(|(_, counts)| *counts).collect()
+        }
+    };
+    let samples = |split: usize| match form.task {
+        Task::Classify => outputs.iter().map(|counts| counts[split]).sum(),
+        _ => index.labelled()[split],
+    };
+    let fewest = if form.task == Task::Classify { 2 } else { 1 };
+    let with_samples = |split: usize| outputs.iter().filter(|counts| counts[split] > 0).count();
+    if samples(0) < FEWEST_TRAINED {
+        Some(TrainingObstacle::NoTraining)
+    } else if samples(1) == 0 {
+        Some(TrainingObstacle::NoValidation)
+    } else if with_samples(0) < fewest || with_samples(1) < fewest {
+        Some(TrainingObstacle::OneClass)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! When a network is due: each rule as a line of a table.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forecastd_config::Config as File;
+use forecastd_models::dasha::Split;
+
+use super::*;
+use crate::artifact_fixture::Artifact;
+use crate::message::content_key::ContentKey;
+use crate::message::fit_job::Epoch;
+use crate::message::model::ModelFacts;
+use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::training::{TrainingEnd, TrainingFailure};
+use crate::planner::samples::SampleState;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: u32 = 86_400;
+
+/// So many seconds after the epoch.
+fn at(seconds: u32) -> Timestamp {
+    Timestamp(0).after(SECOND * seconds)
+}
+
+/// A model with this policy, its samples and what was done with them.
+struct Scene {
+    file: File,
+    state: SampleState,
+    versions: Vec<ModelVersion>,
+    books: Vec<Training>,
+    live: Option<LiveAccuracy>,
+    asked: bool,
+}
+
+impl Scene {
+    fn new(train: &str) -> Self {
+        let text = format!(
+            "state_dir: /s\ndatasets: [{{ name: a, kind: sequences, incoming: /in, model: m, samples: {{ id: i, \
+             sequence: x, label: y, shape: [16], dtype: f32 }} }}]\nmodels: [{{ name: m, incoming: /m, train: {train} }}]\n"
+        );
+        let file = File::parse(&text, Path::new("/")).unwrap_or_else(|errors| panic!("{errors}"));
+        let config = Arc::new(file.samples[0].clone());
+        Self {
+            state: SampleState::reconfigured(None, config, Epoch(1)),
+            file,
+            versions: Vec::new(),
+            books: Vec::new(),
+            live: None,
+            asked: false,
+        }
+    }
+
+    /// So many samples of two classes come with a drop: of five three are for training, one each for the others.
+    fn drop(mut self, sequence: i64, samples: u32) -> Self {
+        for row in 0..samples {
+            let split = [Split::Train, Split::Train, Split::Train, Split::Validation, Split::Test][row as usize % 5];
+            self.sample(sequence, row, split, ["no", "yes"][row as usize / 5 % 2]);
+        }
+        self
+    }
+
+    fn sample(&mut self, sequence: i64, row: u32, split: Split, class: &str) {
+        self.state.extend([SampleEntry {
+            id: format!("{sequence}-{row}").into(),
+            place: SamplePlace { sequence, row },
+            split,
+            label: Some(Label::Class(class.to_owned())),
+        }]);
+    }
+
+    /// A training on the drops up to this one, which ended so many seconds after the epoch.
+    fn trained(
+        mut self,
+        through: i64,
+        labelled: u64,
+        searched: u64,
+        seconds: u32,
+        fault: Option<TrainingFault>,
+    ) -> Self {
+        let result = match fault {
+            None => Ok(ContentKey([1; 32])),
+            Some(fault) => Err(TrainingFailure {
+                fault,
+                detail: String::new(),
+            }),
+        };
+        self.books.push(Training {
+            id: self.books.len() as i64 + 1,
+            plan: TrainingPlan {
+                model: "m".into(),
+                dataset: "a".into(),
+                reason: TrainingReason::First,
+                words: String::new(),
+                through,
+                labelled,
+                searches: true,
+                searched,
+            },
+            begun: at(0),
+            end: Some(TrainingEnd {
+                time: at(seconds),
+                result,
+            }),
+        });
+        self
+    }
+
+    /// An active version with this score on validation.
+    fn active(mut self, score: f64) -> Self {
+        let description = Artifact::scoring(score).description;
+        self.versions.push(ModelVersion {
+            model: "m".into(),
+            version: ContentKey([1; 32]),
+            state: ModelState::Active,
+            since: at(0),
+            reason: String::new(),
+            imported: at(0),
+            promotion: Some(1),
+            folder: "/models".into(),
+            facts: Arc::new(ModelFacts {
+                bytes: 1,
+                metric: forecastd_models::dasha::Metric::Accuracy,
+                validation: Some(score),
+                test: None,
+                data: String::new(),
+                description,
+            }),
+        });
+        self
+    }
+
+    fn lives(mut self, version: u8, score: f64, samples: u64) -> Self {
+        self.live = Some(LiveAccuracy {
+            model: "m".into(),
+            version: ContentKey([version; 32]),
+            score,
+            samples,
+        });
+        self
+    }
+
+    fn due(&self, seconds: u32) -> Due {
+        Facts {
+            model: &"m".into(),
+            config: self.file.models[0].training.as_ref().expect("it is trained"),
+            dataset: &self.file.samples[0],
+            index: self.state.index(),
+            versions: &self.versions,
+            books: &self.books,
+            live: self.live.as_ref(),
+            asked: self.asked,
+        }
+        .due(at(seconds))
+    }
+
+    /// Why it is due.
+    fn reason(&self, seconds: u32) -> Option<TrainingReason> {
+        match self.due(seconds) {
+            Due::Now(plan) => Some(plan.reason),
+            _ => None,
+        }
+    }
+
+    fn plan(&self) -> TrainingPlan {
+        match self.due(10 * DAY) {
+            Due::Now(plan) => plan,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_first_training_waits_for_enough_labels() {
+    for (samples, reason) in [(0, None), (49, None), (50, Some(TrainingReason::First))] {
+        assert_eq!(
+            Scene::new("{ first: 50 }").drop(1, samples).reason(0),
+            reason,
+            "{samples}"
+        );
+    }
+    let plan = Scene::new("{ first: 50 }").drop(3, 60).plan();
+    assert_eq!(
+        (plan.through, plan.labelled, plan.searched, plan.searches),
+        (3, 60, 60, true)
+    );
+    assert_eq!(plan.words, "60 samples have a label, 50 were waited for");
+}
+
+#[test]
+fn later_ones_wait_for_new_labels_a_schedule_or_a_fall() {
+    let after = |train: &str, fresh: u32| {
+        Scene::new(train)
+            .drop(1, 60)
+            .drop(2, fresh)
+            .active(0.9)
+            .trained(1, 60, 60, 5, None)
+    };
+    let labels = Some(TrainingReason::Labels);
+    for (train, fresh, seconds, reason) in [
+        ("{ again: 20 }", 0, 9 * DAY, None),
+        ("{ again: 20 }", 19, 9 * DAY, None),
+        ("{ again: 20 }", 20, 5, labels),
+        ("{ again: never }", 500, 9 * DAY, None),
+        ("{ again: never, every: 7d }", 0, 9 * DAY, None),
+        ("{ again: never, every: 7d }", 1, 7 * DAY + 4, None),
+        (
+            "{ again: never, every: 7d }",
+            1,
+            7 * DAY + 5,
+            Some(TrainingReason::Schedule),
+        ),
+    ] {
+        assert_eq!(
+            after(train, fresh).reason(seconds),
+            reason,
+            "{train}, {fresh} fresh, {seconds} s"
+        );
+    }
+    let scheduled = after("{ again: never, every: 7d }", 1).due(10);
+    assert_eq!(scheduled, Due::Later(at(7 * DAY + 5)));
+
+    let accuracy = Some(TrainingReason::Accuracy);
+    for (version, score, samples, fresh, reason) in [
+        (1, 0.84, 50, 1, accuracy),
+        (1, 0.86, 50, 1, None),
+        (1, 0.84, 49, 1, None),
+        (2, 0.10, 500, 1, None),
+        (1, 0.10, 500, 0, None),
+    ] {
+        let scene = after("{ again: never }", fresh).lives(version, score, samples);
+        assert_eq!(
+            scene.reason(10),
+            reason,
+            "version {version}, {score} of {samples}, {fresh} fresh"
+        );
+    }
+    let never = after("{ again: never, accuracy_drop: never }", 1).lives(1, 0.1, 500);
+    assert_eq!(never.reason(10), None);
+}
+
+#[test]
+fn a_failure_is_waited_off_twice_as_long_each_time_and_an_end_by_wish_is_not() {
+    let failed = |faults: &[TrainingFault]| {
+        let scene = Scene::new("{ first: 50 }").drop(1, 50);
+        faults
+            .iter()
+            .fold(scene, |scene, fault| scene.trained(1, 50, 50, 100, Some(*fault)))
+    };
+    let died = TrainingFault::Died;
+    for (faults, seconds) in [(1, 60), (2, 120), (3, 240), (11, 61_440), (12, DAY), (400, DAY)] {
+        let scene = failed(&vec![died; faults]);
+        assert_eq!(scene.due(100), Due::Later(at(100 + seconds)), "{faults} failures");
+        assert_eq!(scene.reason(100 + seconds), Some(TrainingReason::First));
+    }
+    assert_eq!(
+        failed(&[TrainingFault::Cancelled]).reason(100),
+        Some(TrainingReason::First)
+    );
+    let asked = Scene {
+        asked: true,
+        ..failed(&[died; 5])
+    };
+    assert_eq!(asked.reason(100), Some(TrainingReason::Asked));
+}
+
+#[test]
+fn data_that_nothing_can_be_learnt_from_are_told_apart() {
+    use Split::{Test, Train, Validation};
+    let told = |samples: &[(Split, &str)], labels: &str| {
+        let mut scene = Scene::new("{}");
+        scene.asked = true;
+        if !labels.is_empty() {
+            scene.file.samples[0].form.labels = Some(labels.split(", ").map(str::to_owned).collect());
+        }
+        for (row, (split, class)) in (0..).zip(samples) {
+            scene.sample(1, row, *split, class);
+        }
+        match scene.due(0) {
+            Due::Cannot(obstacle) => Some(obstacle),
+            Due::Now(_) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let sound = [(Train, "a"), (Train, "b"), (Validation, "a"), (Validation, "b")];
+    assert_eq!(told(&sound, ""), None);
+    assert_eq!(told(&sound, "a, b, c"), None);
+    for (samples, labels, obstacle) in [
+        (&[][..], "", TrainingObstacle::NoTraining),
+        (&[(Validation, "a"), (Test, "b")], "", TrainingObstacle::NoTraining),
+        (
+            &[(Train, "a"), (Train, "b"), (Test, "b")],
+            "",
+            TrainingObstacle::NoValidation,
+        ),
+        (
+            &[(Train, "a"), (Train, "b"), (Validation, "c")],
+            "",
+            TrainingObstacle::NoValidation,
+        ),
+        (
+            &[(Train, "a"), (Train, "a"), (Validation, "a")],
+            "",
+            TrainingObstacle::OneClass,
+        ),
+        (
+            &[(Train, "a"), (Train, "b"), (Validation, "a")],
+            "",
+            TrainingObstacle::OneClass,
+        ),
+        (&sound, "a, c", TrainingObstacle::NoTraining),
+    ] {
+        assert_eq!(told(samples, labels), Some(obstacle), "{samples:?} {labels}");
+    }
+}
+
+#[test]
+fn kernels_are_kept_until_the_data_have_grown() {
+    let grown = |train: &str, fresh: u32| {
+        let scene = Scene::new(train).drop(1, 60).drop(2, fresh).active(0.9);
+        scene.trained(1, 60, 60, 5, None).plan()
+    };
+    let kept = grown("{ again: 20 }", 100);
+    assert_eq!((kept.labelled, kept.searched, kept.searches), (160, 60, false));
+    let anew = grown("{ again: 20 }", 180);
+    assert_eq!((anew.labelled, anew.searched, anew.searches), (240, 240, true));
+    assert!(grown("{ again: 20, search_growth: 1 }", 20).searches);
+    assert!(
+        grown("{ again: 20, backbone: unet }", 20).searches,
+        "the active version has another frame"
+    );
+    assert!(!grown("{ again: 20, backbone: wide_resnet }", 20).searches);
+    let without = Scene::new("{ again: 20 }")
+        .drop(1, 60)
+        .drop(2, 20)
+        .trained(1, 60, 60, 5, None);
+    assert!(without.plan().searches, "no version is active");
+    let mut other = Scene::new("{ again: 20 }")
+        .drop(1, 60)
+        .drop(2, 20)
+        .active(0.9)
+        .trained(1, 60, 60, 5, None);
+    other.file.samples[0].form.shape.bands = 2;
+    assert!(other.plan().searches, "the active version is for other samples");
+}
