@@ -3,6 +3,7 @@
 mod event;
 mod ingest;
 mod models;
+mod predict;
 mod run;
 mod wiring;
 

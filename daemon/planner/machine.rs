@@ -19,10 +19,14 @@ use super::registry::Registry;
 use super::samples::SampleState;
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
+use crate::message::prediction::PredictReport;
 use crate::message::snapshot::Snapshot;
 
 /// Channels in one batch at most: their windows are copied, so this bounds the memory in flight.
 const BATCH_CHANNELS: usize = 64;
+
+/// Drops that are predicted at a time, each of another dataset: while one is read, another is computed.
+pub const PREDICTORS: usize = 2;
 
 /// Least time between two snapshots while fits go on: building one touches every channel.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
@@ -41,13 +45,15 @@ pub struct Planner {
     models: Registry,
     idle_fit_workers: usize,
     fit_workers: usize,
-    /// The ingest thread has a job: a file, a recovery, or something about models.
+    idle_predictors: usize,
+    /// The ingest thread has a job: a file, a recovery, predictions, or something about models.
     storing: bool,
     /// The writer has a batch.
     writing: bool,
     ingest_turn: Turn,
     fit_turn: Turn,
     write_turn: Turn,
+    predict_turn: Turn,
     back_off: Option<BackOff>,
     epochs: u64,
     generation: u64,
@@ -72,11 +78,13 @@ impl Planner {
             models: Registry::default(),
             idle_fit_workers: fit_workers.get(),
             fit_workers: fit_workers.get(),
+            idle_predictors: PREDICTORS,
             storing: false,
             writing: false,
             ingest_turn: Turn::default(),
             fit_turn: Turn::default(),
             write_turn: Turn::default(),
+            predict_turn: Turn::default(),
             back_off: None,
             epochs: 0,
             generation: 0,
@@ -114,6 +122,12 @@ impl Planner {
                     self.unpublished = true;
                 }
             }
+            Event::PredictionsRecovered(name, epoch, kept) => {
+                if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
+                    samples.recover_predictions(kept);
+                    self.unpublished = true;
+                }
+            }
             Event::RecoveryFinished(name, epoch) => {
                 self.storing = false;
                 if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
@@ -140,12 +154,37 @@ impl Planner {
                 }
             }
             Event::Written => self.writing = false,
+            Event::Predicted(report) => {
+                self.idle_predictors += 1;
+                let PredictReport {
+                    dataset,
+                    epoch,
+                    outcome,
+                } = report;
+                if let Some(samples) = self.samples(&dataset).filter(|samples| samples.epoch() == epoch) {
+                    samples.predictions.finish(outcome, now);
+                    self.unpublished = true;
+                }
+            }
+            Event::PredictionsKept(name, epoch, kept) => {
+                self.storing = false;
+                if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
+                    samples.predictions_kept(kept.is_ok(), now);
+                    self.unpublished = true;
+                }
+            }
             Event::ArtifactsListed(listing) => self.models.list(listing),
             Event::ArtifactsUnreadable(model) => self.models.unreadable(&model),
             Event::Asked(requests) => self.models.asked(requests),
             Event::Models(report) => {
                 self.storing = false;
                 self.models.done(report, now);
+                for samples in &mut self.samples {
+                    if let Some(model) = &samples.config().model {
+                        let versions = self.models.versions(model);
+                        samples.predictions.versions_are(versions);
+                    }
+                }
                 self.unpublished = true;
             }
             Event::Reconfigured(config) => self.reconfigure(&config, now),
@@ -170,7 +209,9 @@ impl Planner {
             None
         };
         let models = self.models.wake_at();
-        [back_off, publish, resting, models].into_iter().flatten().min()
+        let samples = self.samples.iter();
+        let predictions = samples.filter_map(|samples| samples.predictions.wake_at()).min();
+        [back_off, publish, resting, models, predictions].into_iter().flatten().min()
     }
 
     /// Whether every dataset's durable rows are back, every model's versions are known, and every folder was looked at.
@@ -184,7 +225,10 @@ impl Planner {
 
     /// Whether no work is out.
     pub fn is_idle(&self) -> bool {
-        !self.storing && !self.writing && self.idle_fit_workers == self.fit_workers
+        let mut samples = self.samples.iter();
+        let all_kept = !samples.any(|samples| samples.predictions.is_unkept());
+        let all_back = self.idle_fit_workers == self.fit_workers && self.idle_predictors == PREDICTORS;
+        !self.storing && !self.writing && all_back && all_kept
     }
 
     fn dataset(&mut self, name: &DatasetName) -> Option<&mut DatasetState> {
@@ -282,14 +326,44 @@ impl Planner {
     }
 
     fn plan(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        self.samples.iter_mut().for_each(|samples| samples.predictions.wake(now));
+        self.plan_keeping(commands);
         if !self.stopping {
             self.plan_models(now, commands);
             self.plan_recovery(commands);
             self.plan_ingest(now, commands);
             self.plan_fits(now, commands);
+            self.plan_predictions(commands);
         }
         self.plan_publication(now, commands);
         self.plan_files(now, commands);
+    }
+
+    /// Before all else: a file of predictions is in its place, and a crash now would have all of it done again.
+    fn plan_keeping(&mut self, commands: &mut Vec<Command>) {
+        if self.storing {
+            return;
+        }
+        let unkept = self.samples.iter_mut().find_map(|samples| {
+            let predictions = samples.predictions.take_unkept()?;
+            Some((DatasetName::clone(samples.name()), samples.epoch(), predictions))
+        });
+        if let Some((name, epoch, predictions)) = unkept {
+            commands.push(Command::KeepPredictions(name, epoch, predictions));
+            self.storing = true;
+        }
+    }
+
+    fn plan_predictions(&mut self, commands: &mut Vec<Command>) {
+        for index in self.predict_turn.order(self.samples.len()) {
+            if self.idle_predictors > 0
+                && let Some(job) = self.samples[index].take_predict_job(&self.models)
+            {
+                commands.push(Command::Predict(Box::new(job)));
+                self.idle_predictors -= 1;
+                self.predict_turn = Turn(index);
+            }
+        }
     }
 
     /// Before drops: there is seldom anything to do, and somebody may be waiting for it.
@@ -396,7 +470,7 @@ impl Planner {
         commands.push(Command::Publish(Snapshot {
             generation: self.generation,
             datasets,
-            samples: self.samples.iter().map(SampleState::view).collect(),
+            samples: self.samples.iter().map(|samples| samples.view(&self.models)).collect(),
             models: self.models.view(),
         }));
     }

@@ -13,9 +13,10 @@ pub mod frequency;
 pub mod history;
 mod machine;
 pub mod pool;
+pub mod predictions;
 pub mod registry;
 pub mod samples;
 
 pub use command::{Command, ModelJob};
 pub use event::Event;
-pub use machine::Planner;
+pub use machine::{PREDICTORS, Planner};

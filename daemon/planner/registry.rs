@@ -168,6 +168,20 @@ impl Registry {
         self.models.iter().map(view).collect()
     }
 
+    /// The version of a model that answers, and the one in its shadow.
+    pub fn active_and_shadow(&self, model: &str) -> [Option<&ModelVersion>; 2] {
+        [ModelState::Active, ModelState::Shadow].map(|state| {
+            let mut versions = self.versions(model).iter();
+            versions.find(|version| version.state == state)
+        })
+    }
+
+    /// Every version of a model that has its files.
+    pub fn versions(&self, model: &str) -> &[ModelVersion] {
+        let entry = self.models.iter().find(|entry| *entry.config.name == *model);
+        entry.map_or(&[], |entry| &entry.versions)
+    }
+
     fn entry(&mut self, model: &str) -> Option<&mut ModelEntry> {
         self.models.iter_mut().find(|entry| *entry.config.name == *model)
     }

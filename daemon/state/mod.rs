@@ -46,7 +46,7 @@ pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
 pub use registry::{RegistryView, StagedModel};
-pub use samples::{CommittedSamples, RecoveredSamples};
+pub use samples::{CommittedSamples, KeptSample, RecoveredSamples, SampleReader};
 
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::content_key::ContentKey;

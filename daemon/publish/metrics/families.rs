@@ -4,7 +4,7 @@
 use forecastd_models::{Decline, Fallback, FitFailure};
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry,
 };
 
@@ -394,7 +394,7 @@ impl Register<'_> {
         self.enter(Gauge::new(name, help))
     }
 
-    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    pub(super) fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.enter(GaugeVec::new(Opts::new(name, help), labels))
     }
 
@@ -402,6 +402,11 @@ impl Register<'_> {
         self.enter(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(buckets.to_vec()),
         ))
+    }
+
+    pub(super) fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.enter(HistogramVec::new(options, labels))
     }
 
     fn enter<C: Collector + Clone + 'static>(&self, family: prometheus::Result<C>) -> C {

@@ -4,6 +4,7 @@
 
 mod families;
 mod models;
+mod predictions;
 mod process;
 mod samples;
 
@@ -19,6 +20,7 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
 use self::models::ModelFamilies;
+use self::predictions::PredictionFamilies;
 use self::process::ProcessUse;
 use self::samples::SampleFamilies;
 use crate::message::account::RowAccount;
@@ -27,6 +29,7 @@ use crate::message::fit_job::{FitReport, FitWay};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::Listing;
 use crate::message::model::ModelReport;
+use crate::message::prediction::PredictReport;
 use crate::message::snapshot::Snapshot;
 use crate::message::torch_status::{TorchFits, TorchStatus};
 
@@ -43,6 +46,7 @@ pub struct Metrics {
     service: ServiceFamilies,
     models: ModelFamilies,
     samples: SampleFamilies,
+    predictions: PredictionFamilies,
     started: Timestamp,
     /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
     datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
@@ -66,6 +70,7 @@ impl Metrics {
             service: ServiceFamilies::register(&register),
             models: ModelFamilies::register(&register),
             samples: SampleFamilies::register(&register),
+            predictions: PredictionFamilies::register(&register),
             started,
             datasets: Mutex::default(),
             registry,
@@ -120,6 +125,7 @@ impl Metrics {
                 family.with_label_values(&[&**dataset, reason]);
             }
         }
+        self.predictions.added(dataset);
         datasets.insert(Arc::clone(dataset), None);
     }
 
@@ -135,6 +141,7 @@ impl Metrics {
             let _ = family.remove_label_values(&[dataset]);
         }
         let _ = self.intake.last_scan.remove_label_values(&[dataset]);
+        self.predictions.removed(dataset);
         for (family, reasons) in self.reasons().into_iter().chain(self.sample_reasons()) {
             for reason in &reasons {
                 let _ = family.remove_label_values(&[dataset, reason]);
@@ -248,6 +255,15 @@ impl Metrics {
         });
     }
 
+    /// A drop of samples was predicted, or could not be.
+    pub fn predicted(&self, report: &PredictReport) {
+        self.tell(&report.dataset, |last_error| {
+            if let Some(error) = self.predictions.done(report) {
+                *last_error = Some(error);
+            }
+        });
+    }
+
     /// A worker thread was at work for `busy`.
     pub fn worker_busy(&self, worker: &str, busy: Duration) {
         let family = &self.fit.worker_busy;
@@ -259,6 +275,7 @@ impl Metrics {
         set(&self.fit.generation, snapshot.generation);
         self.models.published(&snapshot.models);
         self.samples.published(&snapshot.samples);
+        self.predictions.published(&snapshot.samples);
         for view in &snapshot.samples {
             let dataset = &*view.config.name;
             self.tell(dataset, |_| {

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod model;
+mod predictions;
 mod registry;
 mod samples;
 
