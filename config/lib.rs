@@ -21,6 +21,7 @@ mod yaml;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use dataset::{AfterIngest, Columns, Dataset, DatasetName, History, Landing, Layout, Limits, OffGrid};
 pub use error::{ConfigError, ConfigErrors};
@@ -53,6 +54,23 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Cardinality budget: forecast samples on one page of `/metrics`; whole channels beyond it are held back.
     pub max_series: usize,
+    /// Requests for what networks say.
+    pub inference: InferenceHttp,
+    /// The file with the token of those who may change models; `None`: nobody may, over HTTP.
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// Bounds of requests for what networks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InferenceHttp {
+    /// How long a client waits that says nothing of it.
+    pub timeout: Duration,
+    /// How long one may wait at most.
+    pub max_timeout: Duration,
+    /// Bytes of one request's body.
+    pub body_bytes: usize,
+    /// Requests at once.
+    pub requests: usize,
 }
 
 /// How the libtorch child is run.
@@ -106,6 +124,11 @@ impl Config {
         [
             ("state_dir", self.state_dir != new.state_dir),
             ("http.listen", self.http.listen != new.http.listen),
+            ("http.inference", self.http.inference != new.http.inference),
+            (
+                "http.admin_token_file",
+                self.http.admin_token_file != new.http.admin_token_file,
+            ),
             ("cpu_threads", self.cpu_threads != new.cpu_threads),
             ("torch", self.torch != new.torch),
         ]

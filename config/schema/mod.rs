@@ -17,7 +17,7 @@ use crate::error::{Complaint, ConfigErrors};
 use crate::field::{Errors, Field, Section};
 use crate::folders::Claims;
 use crate::yaml::Node;
-use crate::{Config, Dataset, Http, Model, SampleDataset, Torch, TorchFit, TorchStart};
+use crate::{Config, Dataset, Http, InferenceHttp, Model, SampleDataset, Torch, TorchFit, TorchStart};
 
 use dataset::AnyDataset;
 
@@ -49,7 +49,7 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
         let state_dir = keys.required("state_dir", "the folder of all that survives a restart", |field| {
             claims.folder(field, field.file(base)?)
         });
-        let http = http(&keys.field("http"));
+        let http = http(&keys.field("http"), base);
         let cpu_threads = keys.optional("cpu_threads", cpu_threads);
         let torch = torch(&keys.field("torch"), base);
         let datasets = datasets(keys, base, state_dir.as_deref(), &mut claims);
@@ -70,13 +70,41 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
     })
 }
 
-fn http(field: &Field) -> Option<Http> {
+fn http(field: &Field, base: &Path) -> Option<Http> {
     field.section(|keys| {
         let listen = keys.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)), Field::address);
         let max_series = keys.or("max_series", 100_000, |field| field.whole(0..=100_000_000));
+        let inference = inference(&keys.field("inference"));
+        let admin_token_file = keys.optional("admin_token_file", |field| field.file(base));
         Some(Http {
             listen: listen?,
             max_series: max_series?,
+            inference: inference?,
+            admin_token_file: admin_token_file?,
+        })
+    })
+}
+
+fn inference(field: &Field) -> Option<InferenceHttp> {
+    const LEAST: Duration = Duration::from_millis(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+    field.section(|keys| {
+        let timeout = keys.or("timeout", Duration::from_secs(10), |field| field.duration(LEAST..=HOUR));
+        let max_timeout = keys.or("max_timeout", Duration::from_secs(60), |field| {
+            field.duration(LEAST..=HOUR)
+        });
+        let body_bytes = keys.or("max_body", 64 << 20, |field| field.size(1 << 10..=192 << 20));
+        let requests = keys.or("requests", 256, |field| field.whole(1..=10_000));
+        let (timeout, max_timeout) = (timeout?, max_timeout?);
+        if timeout > max_timeout {
+            let complaint = Complaint::new("is longer than `max_timeout`");
+            return keys.field("timeout").refuse(complaint.hint("raise `max_timeout` too"));
+        }
+        Some(InferenceHttp {
+            timeout,
+            max_timeout,
+            body_bytes: usize::try_from(body_bytes?).unwrap_or(usize::MAX),
+            requests: requests?,
         })
     })
 }

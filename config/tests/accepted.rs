@@ -21,6 +21,11 @@ fn the_shortest_file_gets_every_default() {
     assert_eq!(config.state_dir, Path::new("/etc/forecastd/state"));
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9464");
     assert_eq!(config.http.max_series, 100_000);
+    assert_eq!(config.http.admin_token_file, None);
+    assert_eq!(
+        (config.http.inference.body_bytes, config.http.inference.requests),
+        (64 << 20, 256)
+    );
     assert_eq!(config.cpu_threads, None);
     assert_eq!(
         (config.torch.start, &config.torch.executable, config.torch.fit),
@@ -50,6 +55,20 @@ fn every_key_says_what_it_sets() {
         ("[::1]:0", 7)
     );
     assert_eq!(config.cpu_threads.map(|threads| threads.get()), Some(3));
+    let http = good(&top(
+        "http: { admin_token_file: token, inference: { timeout: 2s, max_timeout: 5s, max_body: 1MiB, requests: 9 } }",
+    ))
+    .http;
+    assert_eq!(
+        http.admin_token_file.as_deref(),
+        Some(Path::new("/etc/forecastd/token"))
+    );
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        (http.inference.timeout, http.inference.max_timeout),
+        (seconds(2), seconds(5))
+    );
+    assert_eq!((http.inference.body_bytes, http.inference.requests), (1 << 20, 9));
     let executable = Path::new("/etc/forecastd/bin/torch").to_owned();
     assert_eq!(
         (config.torch.start, config.torch.executable, config.torch.fit),

@@ -50,6 +50,7 @@ fn the_commented_example_shows_every_key() {
     for section in [
         "",
         "http",
+        "inference",
         "torch",
         "datasets",
         "landing",
@@ -95,6 +96,7 @@ fn known_keys(section: &str) -> Vec<String> {
     let errors = match section {
         "" => refused(&top("zzz: 1")),
         "http" | "torch" => refused(&top(&format!("{section}: {{ zzz: 1 }}"))),
+        "inference" => refused(&top("http: { inference: { zzz: 1 } }")),
         "datasets" => refused(&dataset("zzz: 1")),
         "models" => refused(&top("models: [{ zzz: 1 }]")),
         "promotion" | "retention" => refused(&top(&format!("models: [{{ {section}: {{ zzz: 1 }} }}]"))),

@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
+use super::change::Requests;
 use super::event::AppEvent;
 use super::ingest::IngestJob;
+use super::serving::Serving;
 use super::wiring::{Rooms, channel, watch_specs};
 use crate::intake::scan::Landings;
 use crate::intake::watch::WatchEvent;
@@ -24,13 +26,13 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
 use crate::publish::exposition::{Exposition, Readiness};
-use crate::publish::http::serve;
+use crate::publish::http::{Sources, serve};
 use crate::publish::metrics::Metrics;
 use crate::service::clock::{SteadyClock, now};
 use crate::service::memory;
 use crate::service::pulse::Pulse;
 use crate::service::systemd;
-use crate::state::Store;
+use crate::state::{Store, requests_folder};
 
 /// Work that is out when the shutdown begins gets this long to come back.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
@@ -62,6 +64,7 @@ pub struct App {
     clock: SteadyClock,
     planner: Planner,
     rooms: Rooms,
+    serving: Serving,
     metrics: Arc<Metrics>,
     exposition: Arc<Exposition>,
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -104,21 +107,37 @@ impl App {
             .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
         bound(listener.local_addr()?);
 
+        let (events, inbox) = channel();
+        let threads = fit_threads(&config);
+        let serving = Serving::start(
+            &config.torch,
+            &config.models,
+            threads,
+            Arc::clone(&metrics),
+            events.clone(),
+        );
         let (snapshots, snapshot) = watch::channel(Arc::new(Snapshot::default()));
         let (readiness, ready) = watch::channel(Readiness::Starting {
             doing: "reading the history back".to_owned(),
         });
         let (close_http, http_closes) = tokio::sync::oneshot::channel::<()>();
         let exposition = Exposition::new(snapshot, ready, Arc::clone(&metrics), config.http.max_series);
-        let exposition = Arc::new(exposition);
-        let mut http = tokio::spawn(serve(listener, Arc::clone(&exposition), async {
+        let exposition = Arc::new(exposition.with_inference(serving.infer()));
+        let sources = Sources {
+            exposition: Arc::clone(&exposition),
+            infer: serving.infer(),
+            changes: Arc::new(Requests {
+                folder: requests_folder(&config.state_dir),
+            }),
+            config: config.http.clone(),
+        };
+        let mut http = tokio::spawn(serve(listener, sources, async {
             let _ = http_closes.await;
         }));
 
         make_folders(&config);
-        let (events, inbox) = channel();
-        let threads = fit_threads(&config);
-        let rooms = Rooms::open(&config, store, &options.executable, threads, serving.infer(), &metrics, &events)?;
+        let infer = serving.infer();
+        let rooms = Rooms::open(&config, store, &options.executable, threads, infer, &metrics, &events)?;
         let pulse = Arc::new(Pulse::default());
         pulse.beat("planner", LOOP_PROMISE);
         let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&pulse), events.clone()));
@@ -129,6 +148,7 @@ impl App {
             clock: SteadyClock::start(),
             planner: Planner::new(threads),
             rooms,
+            serving,
             metrics,
             exposition,
             snapshots,
@@ -142,11 +162,12 @@ impl App {
         };
         app.turn(inbox, &mut http, shutdown, reloads).await;
         watchdog.abort();
-        let fatal = app.close().await;
+        let (fatal, serving_ends) = app.close().await;
         let _ = close_http.send(());
         if !http.is_finished() {
             http.await.context("the HTTP task")?.context("serve HTTP")?;
         }
+        serving_ends.await;
         fatal.map_or(Ok(()), Err)
     }
 
@@ -193,8 +214,11 @@ impl App {
                 match &event {
                     Event::Ingested(report) => self.metrics.ingested(report),
                     Event::Fitted(report) => self.metrics.fitted(report),
-                    Event::Models(report) => self.metrics.models(report),
                     Event::Predicted(report) => self.metrics.predicted(report),
+                    Event::Models(report) => {
+                        self.metrics.models(report);
+                        self.serving.follow(report);
+                    }
                     Event::Recovered(dataset, ..) if self.is_starting() => systemd::extend_start(
                         Duration::from_secs(60),
                         &format!("reading the history of {dataset} back"),
@@ -358,6 +382,7 @@ impl App {
         let config = Arc::new(config);
         self.unlabel(&config);
         self.metrics.models_configured(&config.models);
+        self.serving.configured(&config.models);
         self.exposition.set_max_series(config.http.max_series);
         self.config = Arc::clone(&config);
         make_folders(&config);
@@ -396,9 +421,12 @@ impl App {
         self.apply(Event::Stopping);
     }
 
-    /// Joins every room, sources first, off the loop: a thread may be in the middle of a segment.
-    async fn close(self) -> Option<anyhow::Error> {
-        let Self { rooms, fatal, .. } = self;
+    /// Joins every room, sources first, off the loop: a thread may be in the middle of a segment. Networks are served
+    /// until the endpoint closes; the future tells when they are not any more.
+    async fn close(self) -> (Option<anyhow::Error>, impl Future<Output = ()>) {
+        let Self {
+            rooms, serving, fatal, ..
+        } = self;
         let (closed, closing) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("close".to_owned());
         let spawned = thread.spawn(move || {
@@ -408,7 +436,7 @@ impl App {
         if spawned.is_err() || tokio::time::timeout(SHUTDOWN_DEADLINE, closing).await.is_err() {
             warn!("a thread did not end in time");
         }
-        fatal
+        (fatal, serving.end())
     }
 
     /// Nothing has happened for a while, or something is due.

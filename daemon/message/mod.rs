@@ -4,6 +4,7 @@
 //! named here.
 
 pub mod account;
+pub mod change_models;
 pub mod content_key;
 pub mod drop_totals;
 pub mod fit_job;

@@ -1,5 +1,6 @@
 //! Versions of models: what is known of one, what may become of it, and how somebody asks for that.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -96,6 +97,11 @@ pub struct ModelVersion {
 }
 
 impl ModelVersion {
+    /// Its model and its content.
+    pub fn name(&self) -> VersionName {
+        (ModelName::clone(&self.model), self.version)
+    }
+
     /// As the rule of promotion sees it.
     pub fn contender(&self) -> Contender<'_> {
         Contender {
@@ -104,6 +110,37 @@ impl ModelVersion {
             score: self.facts.validation,
             data: &self.facts.data,
         }
+    }
+}
+
+/// Digits that name a version, at least.
+pub const FEWEST_DIGITS: usize = 4;
+
+/// The version that somebody names by its first digits, or as `active` or `shadow`. `versions` are of one model.
+///
+/// # Errors
+/// A sentence, when it is none or several.
+pub fn named<'a>(versions: &'a [ModelVersion], name: &str) -> Result<&'a ModelVersion, String> {
+    let by_state = match name {
+        "active" => Some(ModelState::Active),
+        "shadow" => Some(ModelState::Shadow),
+        _ => None,
+    };
+    if let Some(state) = by_state {
+        let found = versions.iter().find(|version| version.state == state);
+        return found.ok_or_else(|| format!("no version is {}", state.label()));
+    }
+    if name.len() < FEWEST_DIGITS {
+        return Err(format!("{name:?}: at least {FEWEST_DIGITS} digits name a version"));
+    }
+    let digits = name.to_ascii_lowercase();
+    let mut found = versions
+        .iter()
+        .filter(|version| version.version.to_string().starts_with(&digits));
+    match (found.next(), found.next()) {
+        (Some(version), None) => Ok(version),
+        (Some(_), Some(_)) => Err(format!("several versions begin with {name}")),
+        (None, _) => Err(format!("no version begins with {name}; see forecastd models list")),
     }
 }
 
@@ -201,4 +238,16 @@ pub enum ModelDone {
     Changed(ModelChange, Result<(), String>),
     /// It carried out what was asked for in this file, or answered why not.
     Answered(PathBuf),
+}
+
+/// A version of a model by name.
+pub type VersionName = (ModelName, ContentKey);
+
+/// How it stands with the serving of versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServingReport {
+    /// Versions that are served, about to be, or not let go yet: their files must stay.
+    pub held: BTreeSet<VersionName>,
+    /// Versions that should be served and cannot be, and why.
+    pub refused: BTreeMap<VersionName, String>,
 }

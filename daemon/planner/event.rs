@@ -8,7 +8,7 @@ use forecastd_config::{Config, DatasetName, ModelName};
 use crate::message::fit_job::{Epoch, FitReport, PoolReport};
 use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
-use crate::message::model::ModelReport;
+use crate::message::model::{ModelReport, ServingReport};
 use crate::message::prediction::{KeptPrediction, PredictReport};
 use crate::message::sample::SampleEntry;
 use crate::message::series_drop::SeriesDrop;
@@ -48,6 +48,8 @@ pub enum Event {
     Asked(Vec<PathBuf>),
     /// Something was done about models, or could not be.
     Models(ModelReport),
+    /// It stands otherwise with the serving of versions.
+    Serving(ServingReport),
     /// A new, valid configuration is in force.
     Reconfigured(Arc<Config>),
     /// Time has passed; see [`Planner::wake_at`](super::Planner::wake_at).

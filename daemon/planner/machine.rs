@@ -187,6 +187,7 @@ impl Planner {
                 }
                 self.unpublished = true;
             }
+            Event::Serving(report) => self.models.serving(report),
             Event::Reconfigured(config) => self.reconfigure(&config, now),
             Event::Woken => {}
             Event::Stopping => self.stopping = true,

@@ -1,5 +1,6 @@
-//! Which version of a model deserves what: candidates are judged, versions that nobody needs any more are let go, and
-//! what was dropped or asked for gets its turn. Others do it, one thing at a time, and tell what there is then.
+//! Which version of a model deserves what: candidates are judged, one that cannot be served gives way, versions that
+//! nobody needs any more are let go, and what was dropped or asked for gets its turn. Others do it, one thing at a time,
+//! and tell what there is then.
 //!
 //! Nothing here is remembered that the state does not know: a candidate is a version that nobody has judged, so a crash
 //! between import and verdict is made up for by the next look.
@@ -17,7 +18,8 @@ use super::command::ModelJob;
 use super::files::Files;
 use crate::message::landed_file::Listing;
 use crate::message::model::{
-    ImportOutcome, ModelAct, ModelChange, ModelDone, ModelReport, ModelState, ModelVersion, rollback_target,
+    ImportOutcome, ModelAct, ModelChange, ModelDone, ModelReport, ModelState, ModelVersion, ServingReport,
+    rollback_target,
 };
 use crate::message::snapshot::ModelView;
 
@@ -33,6 +35,7 @@ pub struct Registry {
     asked: VecDeque<PathBuf>,
     recovery: Recovery,
     rest: Option<(Timestamp, Duration)>,
+    serving: ServingReport,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +96,11 @@ impl Registry {
         self.asked = requests.into();
     }
 
+    /// Takes in how it stands with the serving of versions.
+    pub fn serving(&mut self, report: ServingReport) {
+        self.serving = report;
+    }
+
     /// Takes in what was done, and what there is now.
     pub fn done(&mut self, report: ModelReport, now: Timestamp) {
         let ModelReport { done, versions } = report;
@@ -141,7 +149,7 @@ impl Registry {
         if self.rest.is_some_and(|(until, _)| now < until) {
             return None;
         }
-        let change = self.models.iter().find_map(|entry| entry.due(now));
+        let change = self.models.iter().find_map(|entry| entry.due(&self.serving, now));
         change.map(ModelJob::Change).or_else(|| {
             let mut entries = self.models.iter_mut();
             entries.find_map(|entry| Some(ModelJob::Import(entry.files.take()?, Arc::clone(&entry.config))))
@@ -189,9 +197,11 @@ impl Registry {
 
 impl ModelEntry {
     /// What is to become of one of its versions by itself.
-    fn due(&self, now: Timestamp) -> Option<ModelChange> {
-        let (act, reason) = self.verdict().or_else(|| {
-            let (version, reason) = expired(&self.versions, &self.config.retention, now)?;
+    fn due(&self, serving: &ServingReport, now: Timestamp) -> Option<ModelChange> {
+        let act = self.fallback(serving).or_else(|| self.verdict(serving));
+        let (act, reason) = act.or_else(|| {
+            let is_held = |version: &ModelVersion| serving.held.contains(&version.name());
+            let (version, reason) = expired(&self.versions, &self.config.retention, is_held, now)?;
             let version = version.version;
             Some((ModelAct::Remove { version, force: false }, reason))
         })?;
@@ -202,8 +212,24 @@ impl ModelEntry {
         })
     }
 
-    /// Judges the oldest candidate, unless people want to.
-    fn verdict(&self) -> Option<(ModelAct, String)> {
+    /// A version that cannot be served gives way: an active one to that before it, if there is one.
+    fn fallback(&self, serving: &ServingReport) -> Option<(ModelAct, String)> {
+        let refused = |version: &&ModelVersion| {
+            let is_on = matches!(version.state, ModelState::Active | ModelState::Shadow);
+            is_on && serving.refused.contains_key(&version.name())
+        };
+        self.versions.iter().filter(refused).find_map(|version| {
+            let act = match version.state {
+                ModelState::Active => rollback_target(&self.versions).map(|_| ModelAct::Rollback)?,
+                _ => ModelAct::Refuse(version.version),
+            };
+            let reason = &serving.refused[&version.name()];
+            Some((act, format!("it cannot be served: {reason}")))
+        })
+    }
+
+    /// Judges the oldest candidate, unless people want to. An active version that cannot be served is no rival.
+    fn verdict(&self, serving: &ServingReport) -> Option<(ModelAct, String)> {
         let promotion = &self.config.promotion;
         if promotion.to == PromoteTo::Candidate {
             return None;
@@ -211,13 +237,14 @@ impl ModelEntry {
         let in_state = |state| self.versions.iter().find(move |version| version.state == state);
         let candidate = in_state(ModelState::Candidate)?;
         let active = in_state(ModelState::Active);
+        let rival = active.filter(|version| !serving.refused.contains_key(&version.name()));
         let key = candidate.version;
         let verdict = challenge(
             candidate.contender(),
-            active.map(ModelVersion::contender),
+            rival.map(ModelVersion::contender),
             promotion.margin,
         );
-        Some(match (verdict, promotion.to, active) {
+        Some(match (verdict, promotion.to, rival) {
             (Verdict::Better(reason), PromoteTo::Shadow, Some(_)) => (ModelAct::Shadow(key), reason),
             (Verdict::Better(reason), ..) => (ModelAct::Promote(key), reason),
             (Verdict::NotBetter(reason) | Verdict::Incomparable(reason), ..) => (ModelAct::Refuse(key), reason),
@@ -229,11 +256,13 @@ impl ModelEntry {
 fn expired<'a>(
     versions: &'a [ModelVersion],
     retention: &Retention,
+    is_held: impl Fn(&ModelVersion) -> bool,
     now: Timestamp,
 ) -> Option<(&'a ModelVersion, String)> {
     let target = rollback_target(versions).map(|target| target.version);
     let may_go = |version: &&ModelVersion| {
-        !matches!(version.state, ModelState::Active | ModelState::Shadow) && Some(version.version) != target
+        let is_on = matches!(version.state, ModelState::Active | ModelState::Shadow);
+        !is_on && Some(version.version) != target && !is_held(version)
     };
     let mut others: Vec<&ModelVersion> = versions.iter().filter(may_go).collect();
     others.sort_by_key(|version| (version.since, version.imported));

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forecastd_config::{AfterIngest, Columns, Dataset, History, Landing, Layout, Limits, OffGrid};
+use forecastd_config::{AfterIngest, Columns, Dataset, History, Http, InferenceHttp, Landing, Layout, Limits, OffGrid};
 use forecastd_models::{
     Band, ChannelFit, Choice, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level,
     Member, Method, Timestamp,
@@ -13,8 +13,14 @@ use forecastd_models::{
 use tokio::sync::watch;
 
 use super::exposition::{Exposition, Format, Readiness};
+use super::http::Sources;
 use super::metrics::Metrics;
-use crate::message::snapshot::{ChannelView, DatasetView, Snapshot, StepAccuracy};
+use crate::message::change_models::{ChangeError, ChangeFuture, ChangeModels};
+use crate::message::inference::{
+    Infer, InferenceAnswer, InferenceCounts, InferenceError, InferenceFuture, InferenceRequest, ServedModel,
+};
+use crate::message::model::ModelChange;
+use crate::message::snapshot::{ChannelView, DatasetView, ModelView, Snapshot, StepAccuracy};
 
 /// 2026-11-23T18:15:00Z.
 pub(super) const NOW: Timestamp = Timestamp(1_795_457_700_000_000_000);
@@ -197,10 +203,12 @@ pub(super) fn scored(mut view: DatasetView) -> DatasetView {
     view
 }
 
-/// An endpoint, and both of its inputs.
+/// An endpoint, and all of its inputs.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) exposition: Arc<Exposition>,
+    pub(super) networks: Arc<Networks>,
+    pub(super) changes: Arc<Changes>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
     pub(super) readiness: watch::Sender<Readiness>,
@@ -215,10 +223,43 @@ impl Stage {
         let exposition = Exposition::new(snapshot, ready, Arc::clone(&metrics), max_series);
         Self {
             exposition: Arc::new(exposition),
+            networks: Arc::default(),
+            changes: Arc::default(),
             metrics,
             snapshots,
             readiness,
         }
+    }
+
+    /// What the endpoint over all this is made of.
+    pub(super) fn sources(&self) -> Sources {
+        Sources {
+            exposition: Arc::clone(&self.exposition),
+            infer: Arc::clone(&self.networks) as Arc<dyn Infer>,
+            changes: Arc::clone(&self.changes) as Arc<dyn ChangeModels>,
+            config: Http {
+                listen: ([127, 0, 0, 1], 0).into(),
+                max_series: 1000,
+                inference: InferenceHttp {
+                    timeout: Duration::from_secs(10),
+                    max_timeout: Duration::from_secs(20),
+                    body_bytes: 1 << 20,
+                    requests: 2,
+                },
+                admin_token_file: None,
+            },
+        }
+    }
+
+    /// Publishes these models, beside what there is.
+    pub(super) fn publish_models(&self, models: Vec<ModelView>) {
+        let before = self.snapshots.borrow().as_ref().clone();
+        let snapshot = Snapshot {
+            generation: before.generation + 1,
+            models,
+            ..before
+        };
+        self.snapshots.send_replace(Arc::new(snapshot));
     }
 
     /// Publishes the next generation, as the service does it.
@@ -252,5 +293,67 @@ impl Stage {
                 (series.to_owned(), value.parse().expect("a number"))
             })
             .collect()
+    }
+}
+
+/// Networks that say what a test wants.
+#[derive(Debug, Default)]
+pub(super) struct Networks {
+    pub(super) served: Mutex<Vec<ServedModel>>,
+    pub(super) counts: Mutex<InferenceCounts>,
+    /// What every request is told; with none it waits until its caller goes.
+    pub(super) outcome: Mutex<Option<Result<InferenceAnswer, InferenceError>>>,
+    /// What was asked.
+    pub(super) asked: Mutex<Vec<InferenceRequest>>,
+    /// Requests whose callers went first.
+    pub(super) cancelled: Arc<Mutex<usize>>,
+}
+
+/// Counts itself when it is dropped.
+struct Cancelled(Arc<Mutex<usize>>);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        *self.0.lock().expect("no panic") += 1;
+    }
+}
+
+impl Infer for Networks {
+    fn infer(&self, request: InferenceRequest) -> InferenceFuture<'_> {
+        self.asked.lock().expect("no panic").push(request);
+        let outcome = self.outcome.lock().expect("no panic").clone();
+        let cancelled = Arc::clone(&self.cancelled);
+        Box::pin(async move {
+            match outcome {
+                Some(outcome) => outcome,
+                None => {
+                    let _counts = Cancelled(cancelled);
+                    std::future::pending().await
+                }
+            }
+        })
+    }
+
+    fn served(&self) -> Vec<ServedModel> {
+        self.served.lock().expect("no panic").clone()
+    }
+
+    fn counts(&self) -> InferenceCounts {
+        self.counts.lock().expect("no panic").clone()
+    }
+}
+
+/// Takes every change, unless it is to refuse.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) asked: Mutex<Vec<ModelChange>>,
+    pub(super) refusal: Mutex<Option<String>>,
+}
+
+impl ChangeModels for Changes {
+    fn change(&self, change: ModelChange) -> ChangeFuture<'_> {
+        self.asked.lock().expect("no panic").push(change);
+        let refusal = self.refusal.lock().expect("no panic").clone();
+        Box::pin(async { refusal.map_or(Ok(()), |why| Err(ChangeError::Refused(why))) })
     }
 }

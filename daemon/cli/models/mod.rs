@@ -12,14 +12,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::message::content_key::ContentKey;
-use crate::message::model::{ModelState, ModelVersion};
+use crate::message::model::{ModelState, ModelVersion, named};
 use crate::state::RegistryView;
-
-/// Digits that name a version, at least.
-const FEWEST_DIGITS: usize = 4;
 
 /// See, compare, promote and roll back versions of models.
 ///
@@ -119,28 +116,7 @@ impl Known {
     /// The version that a command line names.
     fn version(&self, name: &str) -> anyhow::Result<&ModelVersion> {
         let model = self.versions.first().map_or("", |version| &version.model);
-        let by_state = match name {
-            "active" => Some(ModelState::Active),
-            "shadow" => Some(ModelState::Shadow),
-            _ => None,
-        };
-        if let Some(state) = by_state {
-            let found = self.in_state(state);
-            return found.with_context(|| format!("model {model}: no version is {}", state.label()));
-        }
-        if name.len() < FEWEST_DIGITS {
-            bail!("{name:?}: at least {FEWEST_DIGITS} digits name a version");
-        }
-        let digits = name.to_ascii_lowercase();
-        let mut found = self
-            .versions
-            .iter()
-            .filter(|version| version.version.to_string().starts_with(&digits));
-        match (found.next(), found.next()) {
-            (Some(version), None) => Ok(version),
-            (Some(_), Some(_)) => bail!("model {model}: several versions begin with {name}"),
-            (None, _) => bail!("model {model}: no version begins with {name}; see forecastd models list"),
-        }
+        named(&self.versions, name).map_err(|wrong| anyhow!("model {model}: {wrong}"))
     }
 
     fn in_state(&self, state: ModelState) -> Option<&ModelVersion> {

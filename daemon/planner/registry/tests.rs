@@ -178,7 +178,7 @@ fn versions_go_by_age_and_by_count_but_never_those_that_somebody_needs() {
         let mut left = versions.to_vec();
         let mut gone = Vec::new();
         let now = Timestamp(0).after(DAY * day);
-        while let Some((version, _)) = expired(&left, &retention, now) {
+        while let Some((version, _)) = expired(&left, &retention, |_| false, now) {
             let key = version.version;
             gone.push(key.0[0]);
             left.retain(|version| version.version != key);
@@ -300,4 +300,72 @@ fn a_reload_keeps_what_is_known_of_a_model_and_looks_again() {
     assert!(matches!(registry.take_job(Timestamp(0)), Some(ModelJob::Recover)));
     registry.reconfigure(&[]);
     assert!(registry.is_ready() && registry.view().is_empty() && registry.take_job(Timestamp(0)).is_none());
+}
+
+/// How it stands when these versions are held, and those cannot be served.
+fn stands(held: &[u8], refused: &[u8]) -> ServingReport {
+    let name = |number: &u8| ("m".into(), ContentKey([*number; 32]));
+    ServingReport {
+        held: held.iter().map(name).collect(),
+        refused: refused.iter().map(|number| (name(number), "torn".to_owned())).collect(),
+    }
+}
+
+#[test]
+fn an_active_version_that_cannot_be_served_gives_way_to_the_one_before_it() {
+    let versions = [
+        version(1, ModelState::Retired, 0, Some(1), 0.8),
+        version(2, ModelState::Active, 1, Some(2), 0.9),
+    ];
+    let mut registry = registry(model(PromoteTo::Active, 0.0), &versions);
+    assert_eq!(change(&mut registry, 2), None);
+    registry.serving(stands(&[1, 2], &[2]));
+    let change = change(&mut registry, 2).expect("a rollback");
+    assert_eq!(
+        (change.act, change.reason.as_str()),
+        (ModelAct::Rollback, "it cannot be served: torn")
+    );
+}
+
+#[test]
+fn a_shadow_that_cannot_be_served_is_refused_and_an_active_version_with_none_before_it_stays() {
+    let versions = [
+        version(1, ModelState::Active, 0, Some(1), 0.8),
+        version(2, ModelState::Shadow, 1, None, 0.9),
+    ];
+    let mut registry = registry(model(PromoteTo::Shadow, 0.0), &versions);
+    registry.serving(stands(&[], &[1, 2]));
+    let act = change(&mut registry, 2).expect("the shadow goes").act;
+    assert_eq!(act, ModelAct::Refuse(ContentKey([2; 32])));
+    registry.done(report(ModelDone::Recovered, &versions[..1]), Timestamp(0));
+    assert_eq!(change(&mut registry, 2), None);
+}
+
+#[test]
+fn an_active_version_that_cannot_be_served_is_no_rival_of_a_candidate() {
+    let versions = [
+        version(1, ModelState::Active, 0, Some(1), 0.9),
+        version(2, ModelState::Candidate, 1, None, 0.8),
+    ];
+    let mut registry = registry(model(PromoteTo::Active, 0.0), &versions);
+    registry.serving(stands(&[], &[1]));
+    let act = change(&mut registry, 2).expect("a verdict").act;
+    assert_eq!(act, ModelAct::Promote(ContentKey([2; 32])));
+}
+
+#[test]
+fn retention_waits_for_what_is_still_served() {
+    let versions = [
+        version(1, ModelState::Refused, 0, None, 0.7),
+        version(2, ModelState::Active, 1, Some(2), 0.9),
+    ];
+    let mut model = model(PromoteTo::Active, 0.0);
+    model.retention.versions = 0;
+    let mut registry = registry(model, &versions);
+    registry.serving(stands(&[1, 2], &[]));
+    assert_eq!(change(&mut registry, 2), None);
+    registry.serving(stands(&[2], &[]));
+    let act = change(&mut registry, 2).expect("nobody reads it any more").act;
+    let version = ContentKey([1; 32]);
+    assert_eq!(act, ModelAct::Remove { version, force: false });
 }

@@ -117,7 +117,8 @@ impl Encoder {
         self.sample(&format!("{name}_count"), labels, count as f64);
     }
 
-    fn bucket(&mut self, name: &str, labels: &str, bound: f64, count: u64) {
+    /// One bucket of a histogram: what was counted up to its bound.
+    pub(super) fn bucket(&mut self, name: &str, labels: &str, bound: f64, count: u64) {
         let mut labels = labels.to_owned();
         let mut le = String::new();
         push_float(&mut le, bound);

@@ -7,6 +7,7 @@
 mod checker;
 mod encoder;
 mod forecasts;
+mod inference;
 mod negotiate;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,10 @@ use tokio::sync::watch;
 
 use self::encoder::Encoder;
 use self::forecasts::ForecastPart;
+use self::inference::write_inference;
 pub use self::negotiate::Format;
 use super::metrics::Metrics;
+use crate::message::inference::Infer;
 use crate::message::snapshot::Snapshot;
 
 /// Everything that the endpoint shows, and where it comes from.
@@ -29,6 +32,7 @@ pub struct Exposition {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     readiness: watch::Receiver<Readiness>,
     metrics: Arc<Metrics>,
+    infer: Option<Arc<dyn Infer>>,
     rendered: Mutex<Rendered>,
 }
 
@@ -90,8 +94,15 @@ impl Exposition {
             snapshot,
             readiness,
             metrics,
+            infer: None,
             rendered: Mutex::new(rendered),
         }
+    }
+
+    /// Shows what was asked of networks, too.
+    pub fn with_inference(mut self, infer: Arc<dyn Infer>) -> Self {
+        self.infer = Some(infer);
+        self
     }
 
     /// Sets another budget, from the next scrape on.
@@ -112,7 +123,7 @@ impl Exposition {
         self.metrics.scraped(part.held_back);
         Some(Page {
             format,
-            service: self.service_part(format, dataset.as_deref()),
+            service: self.service_part(&snapshot, format, dataset.as_deref()),
             forecasts: part.text,
         })
     }
@@ -144,8 +155,11 @@ impl Exposition {
         part.or_insert_with(render).clone()
     }
 
-    fn service_part(&self, format: Format, dataset: Option<&str>) -> Bytes {
+    fn service_part(&self, snapshot: &Snapshot, format: Format, dataset: Option<&str>) -> Bytes {
         let mut encoder = Encoder::new(format);
+        if let Some(infer) = &self.infer {
+            write_inference(&mut encoder, &**infer, snapshot);
+        }
         for family in self.metrics.gather() {
             encoder.gathered(&family, |labels| concerns(labels, dataset));
         }

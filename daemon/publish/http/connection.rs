@@ -15,8 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+/// Connections at once; more wait in the kernel's queue. Programs that ask networks keep many, and a scrape must find
+/// room beside them.
+const CONNECTIONS: usize = 512;
 
 /// How long a client may take no byte of an answer.
 const WRITE_STALL: Duration = Duration::from_secs(5);

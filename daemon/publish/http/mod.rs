@@ -1,11 +1,15 @@
-//! The endpoint: `/metrics`, health, and a page for people.
+//! The endpoint: `/metrics`, health, a page for people, what networks say (`inference`), and what else programs ask for
+//! (`api`).
 //!
 //! What is shown is `exposition`'s and `landing`'s; here stand the routes, their bounds, and how they end. Everything
 //! that a client can make us hold is bounded: connections (`connection`), pages on their way (`body`), and the time
 //! that both may take.
 
+mod api;
 mod body;
 mod connection;
+mod error;
+mod inference;
 mod landing;
 mod sparkline;
 
@@ -19,15 +23,21 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use forecastd_config::Http;
 use forecastd_models::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::api::Api;
 use self::body::PageBody;
 use self::connection::Connections;
+use self::error::ApiError;
+use self::inference::Service;
 use super::exposition::{Exposition, Format, Readiness};
+use crate::message::change_models::ChangeModels;
+use crate::message::inference::Infer;
 
 /// Pages on their way to clients at once. Prometheus asks for one at a time; beside a pair of servers and a few
 /// browsers there is no honest need for more.
@@ -36,16 +46,29 @@ const PAGES: usize = 8;
 /// How long answers under way may take once the service stops.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What answers come from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The snapshot and the counters.
+    pub exposition: Arc<Exposition>,
+    /// Networks.
+    pub infer: Arc<dyn Infer>,
+    /// Who changes models.
+    pub changes: Arc<dyn ChangeModels>,
+    /// Bounds, and who may do what.
+    pub config: Http,
+}
+
 /// Serves until `shutdown` completes and the answers under way are out, or five seconds later.
 pub async fn serve(
     listener: std::net::TcpListener,
-    exposition: Arc<Exposition>,
+    sources: Sources,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let connections = Connections::new(tokio::net::TcpListener::from_std(listener)?);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(connections, router(exposition)).with_graceful_shutdown(async {
+    let server = axum::serve(connections, router(sources)).with_graceful_shutdown(async {
         let _ = stopped.await; // either way it is time to stop
     });
     let deadline = async {
@@ -68,16 +91,46 @@ struct Endpoint {
     pages: Arc<Semaphore>,
 }
 
-fn router(exposition: Arc<Exposition>) -> Router {
+fn router(sources: Sources) -> Router {
+    let Sources {
+        exposition,
+        infer,
+        changes,
+        config,
+    } = sources;
+    let inference = Service::new(Arc::clone(&exposition), infer, config.inference);
+    let api = Api::new(Arc::clone(&exposition), changes, config.admin_token_file);
     let pages = Arc::new(Semaphore::new(PAGES));
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { text(StatusCode::OK, "healthy\n") }))
         .route("/-/ready", get(ready))
-        .fallback(|| async { text(StatusCode::NOT_FOUND, "no such page; see /\n") })
-        .method_not_allowed_fallback(|| async { text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n") })
         .with_state(Endpoint { exposition, pages })
+        .merge(inference::routes(inference))
+        .merge(api::routes(api))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(otherwise)
+}
+
+/// There is no such page. Programs are told as programs are.
+async fn nowhere(uri: Uri) -> Response {
+    match is_for_programs(&uri) {
+        true => ApiError::unknown("no such address; see /api/openapi.json").into_response(),
+        false => text(StatusCode::NOT_FOUND, "no such page; see /\n"),
+    }
+}
+
+async fn otherwise(uri: Uri) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    match is_for_programs(&uri) {
+        true => ApiError::new(status, "another method; see /api/openapi.json").into_response(),
+        false => text(status, "only GET and HEAD\n"),
+    }
+}
+
+fn is_for_programs(uri: &Uri) -> bool {
+    ["/v2", "/api/"].iter().any(|start| uri.path().starts_with(start))
 }
 
 async fn metrics(
@@ -156,5 +209,7 @@ fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
+#[cfg(test)]
+mod running;
 #[cfg(test)]
 mod tests;

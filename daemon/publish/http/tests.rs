@@ -1,68 +1,13 @@
 //! The endpoint over a real socket, as a story; and what hostile names do to the page for people.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
 
 use forecastd_models::{Fallback, FitFailure};
 
+use super::running::Running;
 use super::*;
 use crate::message::snapshot::ChannelView;
 use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, mapped, scored, view};
-
-/// An endpoint on a port of its own.
-struct Running {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    server: JoinHandle<io::Result<()>>,
-}
-
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Running {
-    fn start(stage: &Stage) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let exposition = Arc::clone(&stage.exposition);
-        let (stop, stopped) = oneshot::channel();
-        let server = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve(listener, exposition, async {
-                let _ = stopped.await;
-            }))
-        });
-        Self { address, stop, server }
-    }
-
-    fn ask(&self, method: &str, path: &str, accept: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).expect("the endpoint listens");
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers in UTF-8");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        Answer {
-            status: status.parse().expect("a number"),
-            headers: headers
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-                .collect(),
-            body: body.to_owned(),
-        }
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.ask("GET", path, "*/*");
-        (answer.status, answer.body)
-    }
-}
 
 #[test]
 fn an_endpoint_lives_from_start_to_shutdown() {
@@ -102,10 +47,10 @@ fn a_scraper_gets_the_format_it_asks_for() {
     let stage = Stage::new(1000);
     let running = Running::start(&stage);
     for format in [Format::Text, Format::OpenMetrics] {
-        let answer = running.ask("GET", "/metrics", format.content_type());
+        let answer = running.ask("GET", "/metrics", &[("Accept", format.content_type())], &[]);
         assert_eq!(answer.headers["content-type"], format.content_type());
         assert_eq!(answer.headers["vary"], "Accept");
-        assert_eq!(answer.body.ends_with("# EOF\n"), format == Format::OpenMetrics);
+        assert_eq!(answer.text().ends_with("# EOF\n"), format == Format::OpenMetrics);
     }
 }
 
@@ -114,12 +59,12 @@ fn head_has_the_length_of_get_and_other_methods_and_pages_are_refused_in_plain_t
     let stage = Stage::new(1000);
     let running = Running::start(&stage);
     for path in ["/metrics", "/", "/-/healthy", "/-/ready"] {
-        let (get, head) = (running.ask("GET", path, "*/*"), running.ask("HEAD", path, "*/*"));
-        assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{path}");
+        let (get, head) = (running.ask("GET", path, &[], &[]), running.ask("HEAD", path, &[], &[]));
+        assert_eq!((head.status, head.text().as_str()), (get.status, ""), "{path}");
         assert!(head.headers.contains_key("content-length"), "{path}");
-        let refused = running.ask("POST", path, "*/*");
+        let refused = running.post(path, "");
         assert_eq!(
-            (refused.status, refused.body.as_str()),
+            (refused.status, refused.text().as_str()),
             (405, "only GET and HEAD\n"),
             "{path}"
         );
@@ -137,10 +82,16 @@ fn a_long_page_arrives_whole() {
         .map(|i| fit(&format!("channel {i}"), 1.0, &[0.8, 0.95]))
         .collect();
     stage.publish(vec![view(dataset("d"), channels)]);
-    let answer = Running::start(&stage).ask("GET", "/metrics", Format::OpenMetrics.content_type());
+    let answer = Running::start(&stage).ask(
+        "GET",
+        "/metrics",
+        &[("Accept", Format::OpenMetrics.content_type())],
+        &[],
+    );
     assert_eq!(answer.headers["content-length"], answer.body.len().to_string());
-    assert_eq!(answer.body.matches("\nforecastd_forecast_lower{").count(), 2000 * 6);
-    assert!(answer.body.ends_with("# EOF\n"));
+    let page = answer.text();
+    assert_eq!(page.matches("\nforecastd_forecast_lower{").count(), 2000 * 6);
+    assert!(page.ends_with("# EOF\n"));
 }
 
 #[tokio::test]

@@ -241,6 +241,7 @@ pub(super) struct ServiceFamilies {
     pub(super) reload_successful: IntGauge,
     pub(super) reload_success_time: Gauge,
     pub(super) held_back: IntCounter,
+    pub(super) inference_responses: IntCounterVec,
     pub(super) forecast_files: IntCounterVec,
     pub(super) forecast_file_failures: IntCounterVec,
     pub(super) build_info: IntGaugeVec,
@@ -288,6 +289,11 @@ impl ServiceFamilies {
             held_back: to.counter(
                 "forecastd_series_held_back_total",
                 "Series left out of pages because http.max_series was reached, counted at each scrape.",
+            ),
+            inference_responses: to.counters(
+                "forecastd_inference_http_responses_total",
+                "Answers to requests for what networks say, by HTTP status.",
+                &["code"],
             ),
             forecast_files: to.counters(
                 "forecastd_forecast_files_total",

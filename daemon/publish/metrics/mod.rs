@@ -321,6 +321,11 @@ impl Metrics {
         self.models.done(&report.done);
     }
 
+    /// A version could not be loaded: it was `refused`, or loading was `unavailable`.
+    pub fn model_load_failed(&self, model: &str, reason: &'static str) {
+        self.models.load_failed(model, reason);
+    }
+
     /// The libtorch child's state changed.
     pub fn torch(&self, status: &TorchStatus) {
         let service = &self.service;
@@ -352,6 +357,12 @@ impl Metrics {
     /// A page was asked for, and this many series did not fit on it.
     pub fn scraped(&self, held_back: u64) {
         self.service.held_back.inc_by(held_back);
+    }
+
+    /// A request for what a network says was answered with this HTTP status.
+    pub(super) fn inference_answered(&self, status: u16) {
+        let family = &self.service.inference_responses;
+        family.with_label_values(&[&status.to_string()]).inc();
     }
 
     /// All families as they are now, in order of name.

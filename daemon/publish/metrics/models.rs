@@ -14,6 +14,9 @@ use crate::message::snapshot::ModelView;
 
 const MODEL: &[&str] = &["model"];
 
+/// Why a version could not be loaded.
+const LOAD_FAILURES: [&str; 2] = ["refused", "unavailable"];
+
 /// What a change is called in the label `act`.
 const ACTS: [&str; 5] = ["promote", "shadow", "refuse", "rollback", "remove"];
 
@@ -25,6 +28,7 @@ pub(super) struct ModelFamilies {
     rejected: IntCounterVec,
     deferred: IntCounterVec,
     changes: IntCounterVec,
+    load_failures: IntCounterVec,
     versions: IntGaugeVec,
     info: IntGaugeVec,
     configured: Mutex<Vec<ModelName>>,
@@ -59,6 +63,11 @@ impl ModelFamilies {
                 "forecastd_model_changes_total",
                 "Changes of a version's state by the rule of promotion and by retention; those that people ask for are not in it.",
                 &["model", "act"],
+            ),
+            load_failures: to.counters(
+                "forecastd_model_load_failures_total",
+                "Times a version could not be loaded: it was refused, or no serving process could be started.",
+                &["model", "reason"],
             ),
             versions: to.gauges(
                 "forecastd_model_versions",
@@ -95,6 +104,9 @@ impl ModelFamilies {
             for act in ACTS {
                 self.changes.with_label_values(&[&**model, act]);
             }
+            for reason in LOAD_FAILURES {
+                self.load_failures.with_label_values(&[&**model, reason]);
+            }
         }
     }
 
@@ -108,6 +120,9 @@ impl ModelFamilies {
         }
         for act in ACTS {
             let _ = self.changes.remove_label_values(&[model, act]);
+        }
+        for reason in LOAD_FAILURES {
+            let _ = self.load_failures.remove_label_values(&[model, reason]);
         }
         for state in ModelState::ALL {
             let _ = self.versions.remove_label_values(&[model, state.label()]);
@@ -140,6 +155,14 @@ impl ModelFamilies {
                 self.changes.with_label_values(&labels).inc();
             }
             _ => {}
+        }
+    }
+
+    /// A version could not be loaded, perhaps of a model that has left the configuration meanwhile.
+    pub(super) fn load_failed(&self, model: &str, reason: &'static str) {
+        let known = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.iter().any(|name| **name == *model) {
+            self.load_failures.with_label_values(&[model, reason]).inc();
         }
     }
 

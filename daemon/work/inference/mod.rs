@@ -33,7 +33,7 @@ use forecastd_config::Torch;
 use forecastd_models::dasha::ModelDescription;
 use forecastd_models::dasha::samples::input_fault;
 use forecastd_models::frame::MAX_BODY;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::board::{Board, Tally};
 use self::machine::Machine;
@@ -97,6 +97,8 @@ const PACE: Pace = Pace {
 pub struct Inference {
     events: mpsc::Sender<Event>,
     board: Arc<Board>,
+    /// Closed once the task has ended.
+    ended: watch::Receiver<()>,
 }
 
 impl Inference {
@@ -116,8 +118,12 @@ impl Inference {
         let (events, inbox) = mpsc::channel(INBOX);
         let board = Arc::new(Board::default());
         let machine = Machine::new(limits, pace, Arc::clone(&board));
-        tokio::spawn(Server::new(machine, launch, pace).run(inbox));
-        Self { events, board }
+        let (alive, ended) = watch::channel(());
+        tokio::spawn(async move {
+            Server::new(machine, launch, pace).run(inbox).await;
+            drop(alive);
+        });
+        Self { events, board, ended }
     }
 
     /// Loads a version beside the others of its name: it answers those who ask for it by its version. Completes once
@@ -150,6 +156,12 @@ impl Inference {
     pub async fn unload(&self, name: &str, version: &str) {
         let (name, version) = (name.into(), version.into());
         let _ = self.events.send(Event::Unload { name, version }).await; // fails only while stopping
+    }
+
+    /// Completes once the last handle is gone and the child has ended. Holds none itself.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.ended.clone();
+        async move { while ended.changed().await.is_ok() {} }
     }
 
     async fn order(

@@ -1,0 +1,111 @@
+//! `POST …/infer`: samples in, what a network says of them out, by the deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use forecastd_models::dasha::ModelDescription;
+use tokio::time::timeout;
+
+use super::answer::{self, HEADER_LENGTH};
+use super::header::{Header, MOST_JSON};
+use super::samples::samples;
+use super::{Address, Service};
+use crate::message::inference::InferenceRequest;
+use crate::publish::http::error::ApiError;
+
+pub(super) async fn infer(
+    State(service): State<Service>,
+    Path(address): Path<Address>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answered = answered(&service, &address, &headers, body).await;
+    let response = answered.unwrap_or_else(ApiError::into_response);
+    let status = response.status().as_u16();
+    service.exposition.metrics().inference_answered(status);
+    response
+}
+
+async fn answered(service: &Service, address: &Address, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let _permit = service.requests.try_acquire().map_err(|_| {
+        let most = service.limits.requests;
+        let message = format!("{most} requests are under way already: try again later");
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+    })?;
+    let arrived = Instant::now();
+    let found = service.find(address)?;
+    let received = timeout(service.limits.max_timeout, service.room.read(headers, body));
+    let received = received.await.map_err(|_| {
+        let message = format!("the body did not come within {:?}", service.limits.max_timeout);
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+    })??;
+    // Held until the answer is made: so long the samples are in memory.
+    let _room = received.permit;
+    let (header, binary) = split(headers, received.bytes)?;
+    let description = found.description;
+    let wanted = answer::wanted(&description, header.outputs, &header.parameters)?;
+    let samples = samples(&description, header.inputs, binary)?;
+    let request = InferenceRequest {
+        model: Arc::clone(&address.model),
+        // Whoever names none gets the active one, even if that changes meanwhile.
+        version: address.version.as_ref().map(|_| Arc::clone(&found.version)),
+        count: samples.count,
+        inputs: samples.inputs,
+        deadline: arrived + service.patience(header.parameters.timeout),
+    };
+    let answer = service.infer.infer(request).await?;
+    let description = match answer.version == found.version {
+        true => description,
+        false => service.description_of(&address.model, &answer.version)?,
+    };
+    answer::response(&address.model, header.id.as_deref(), &description, &wanted, &answer)
+}
+
+impl Service {
+    /// How long a client waits, who may have told it in microseconds.
+    fn patience(&self, timeout: Option<u64>) -> Duration {
+        let asked = timeout
+            .filter(|microseconds| *microseconds > 0)
+            .map(Duration::from_micros);
+        asked.unwrap_or(self.limits.timeout).min(self.limits.max_timeout)
+    }
+
+    /// Another version became active while the request was on its way, and answered it.
+    fn description_of(&self, model: &Arc<str>, version: &Arc<str>) -> Result<Arc<ModelDescription>, ApiError> {
+        let served = self.infer.served().into_iter();
+        let mut versions = served
+            .filter(|served| served.name == *model)
+            .flat_map(|served| served.versions);
+        let found = versions.find(|served| served.version == *version);
+        found.and_then(|served| served.description).ok_or_else(|| {
+            let message = format!("model {model:?}: version {version:?} answered and was replaced at once: ask again");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })
+    }
+}
+
+/// The JSON, and what stands behind it.
+fn split(headers: &HeaderMap, mut bytes: Vec<u8>) -> Result<(Header, Vec<u8>), ApiError> {
+    let length = match headers.get(HEADER_LENGTH) {
+        None => bytes.len(),
+        Some(length) => {
+            let told = length.to_str().ok().and_then(|length| length.parse().ok());
+            told.filter(|told| *told <= bytes.len()).ok_or_else(|| {
+                let found = bytes.len();
+                ApiError::malformed(format!(
+                    "Inference-Header-Content-Length {length:?}, in a body of {found} bytes"
+                ))
+            })?
+        }
+    };
+    if length > MOST_JSON {
+        let message = format!("{length} bytes of JSON; at most {MOST_JSON} are taken: send binary tensors");
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    let binary = bytes.split_off(length);
+    Ok((Header::read(&bytes)?, binary))
+}

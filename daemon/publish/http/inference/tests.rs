@@ -1,0 +1,461 @@
+//! What clients send and get, over a real socket, with networks that say what a test wants.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forecastd_models::dasha::{ElementType, InputShape, ModelDescription, Normalisation, Scaling, Task};
+use serde_json::{Value, json};
+
+use crate::artifact_fixture::Artifact;
+use crate::message::inference::{
+    InferenceAnswer, InferenceError, Outputs, ServedModel, ServedVersion, Stage as At, VersionState,
+};
+use crate::publish::fixture::Stage;
+use crate::publish::http::running::{Answer, Running};
+
+const KEY: &str = "3f2a91aa";
+
+/// A network of two classes for tiles of two bands, one high and three wide, of bytes.
+fn tiles() -> ModelDescription {
+    let mut description = Artifact::scoring(0.5).description;
+    description.architecture.input = InputShape {
+        bands: 2,
+        size: vec![1, 3],
+    };
+    description.element = ElementType::U8;
+    description.scaling.inputs = Normalisation::identity(2);
+    description
+}
+
+/// The same for sequences of at most four letters.
+fn letters() -> ModelDescription {
+    let mut description = Artifact::scoring(0.5).description;
+    description.architecture.input = InputShape {
+        bands: 4,
+        size: vec![4],
+    };
+    description.element = ElementType::Symbol {
+        alphabet: "ACGT".to_owned(),
+    };
+    description
+}
+
+fn numbers() -> ModelDescription {
+    let mut description = Artifact::scoring(0.5).description;
+    description.architecture.input.size = vec![2];
+    description.architecture.task = Task::Regress;
+    description.architecture.outputs = 1;
+    description.labels = vec!["depth".to_owned()];
+    description.scaling = Scaling {
+        inputs: Normalisation::identity(1),
+        targets: Some(Normalisation::identity(1)),
+    };
+    description
+}
+
+fn serving(description: ModelDescription, state: VersionState, scores: &[f32]) -> (Stage, Running) {
+    let stage = Stage::new(1000);
+    let version: Arc<str> = KEY.into();
+    *stage.networks.served.lock().unwrap() = vec![ServedModel {
+        name: "m".into(),
+        active: Some(Arc::clone(&version)),
+        versions: vec![ServedVersion {
+            version: Arc::clone(&version),
+            state,
+            description: Some(Arc::new(description)),
+        }],
+    }];
+    say(&stage, Ok(Outputs::Scores(scores.to_vec())));
+    let running = Running::start(&stage);
+    (stage, running)
+}
+
+fn say(stage: &Stage, outcome: Result<Outputs, InferenceError>) {
+    let answer = |outputs| InferenceAnswer {
+        version: KEY.into(),
+        outputs,
+        queue: Duration::ZERO,
+        compute: Duration::ZERO,
+        batch: 1,
+    };
+    *stage.networks.outcome.lock().unwrap() = Some(outcome.map(answer));
+}
+
+fn input(datatype: &str, shape: &[u64], data: Value) -> Value {
+    json!({ "name": "input", "datatype": datatype, "shape": shape, "data": data })
+}
+
+fn ask(running: &Running, input: Value) -> Answer {
+    let body = json!({ "inputs": [input] });
+    running.post("/v2/models/m/infer", &body.to_string())
+}
+
+fn binary(header: &Value, tail: &[u8]) -> (String, Vec<u8>) {
+    let header = header.to_string();
+    let body = [header.as_bytes(), tail].concat();
+    (header.len().to_string(), body)
+}
+
+#[test]
+fn tiles_come_as_json_and_all_outputs_go_back() {
+    let (stage, running) = serving(tiles(), VersionState::Ready, &[0.25, 0.75, 0.5, 0.5]);
+    let tile = json!([[[[1, 2, 3]], [[4, 5, 6]]], [[[7, 8, 9]], [[10, 11, 255]]]]);
+    let answer = ask(&running, input("UINT8", &[2, 2, 1, 3], tile));
+    assert_eq!(
+        answer.json(),
+        json!({
+            "model_name": "m",
+            "model_version": KEY,
+            "outputs": [
+                { "name": "probabilities", "datatype": "FP32", "shape": [2, 2], "data": [0.25, 0.75, 0.5, 0.5] },
+                { "name": "class", "datatype": "INT64", "shape": [2], "data": [1, 0] },
+                { "name": "label", "datatype": "BYTES", "shape": [2], "data": ["yes", "no"] },
+            ],
+        })
+    );
+    assert_eq!(answer.status, 200);
+    let asked = stage.networks.asked.lock().unwrap().pop().expect("it was asked");
+    assert_eq!((asked.count, asked.version), (2, None));
+    assert_eq!(asked.inputs, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 255]);
+}
+
+#[test]
+fn binary_tensors_come_and_go_behind_the_json() {
+    let (stage, running) = serving(tiles(), VersionState::Ready, &[0.25, 0.75]);
+    let header = json!({
+        "id": "seven",
+        "inputs": [{ "name": "input", "datatype": "UINT8", "shape": [1, 2, 1, 3], "parameters": { "binary_data_size": 6 } }],
+        "outputs": [
+            { "name": "label", "parameters": { "binary_data": true } },
+            { "name": "probabilities", "parameters": { "binary_data": true } },
+            { "name": "class" },
+            { "name": "probabilities", "parameters": { "classification": 1 } },
+        ],
+    });
+    let (length, body) = binary(&header, &[9, 8, 7, 6, 5, 4]);
+    let headers = [("Inference-Header-Content-Length", length.as_str())];
+    let path = format!("/v2/models/m/versions/{}/infer", &KEY[..4]);
+    let answer = running.ask("POST", &path, &headers, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told: usize = answer.headers["inference-header-content-length"]
+        .parse()
+        .expect("a length");
+    let (json, tail) = answer.body.split_at(told);
+    let json: Value = serde_json::from_slice(json).expect("JSON");
+    assert_eq!(
+        (json["id"].as_str(), &json["outputs"][0]["parameters"]),
+        (Some("seven"), &json!({ "binary_data_size": 7 }))
+    );
+    assert_eq!(json["outputs"][2]["data"], json!([1]));
+    assert_eq!(json["outputs"][3]["data"], json!(["0.750000:1:yes"]));
+    let expected = [&b"\x03\0\0\0yes"[..], &0.25_f32.to_le_bytes(), &0.75_f32.to_le_bytes()].concat();
+    assert_eq!(tail, expected);
+    let asked = stage.networks.asked.lock().unwrap().pop().expect("it was asked");
+    assert_eq!(
+        (asked.version.as_deref(), asked.inputs),
+        (Some(KEY), vec![9, 8, 7, 6, 5, 4])
+    );
+}
+
+#[test]
+fn letters_come_as_texts_or_as_places_in_the_alphabet() {
+    let (stage, running) = serving(letters(), VersionState::Ready, &[0.25, 0.75]);
+    let asked = || stage.networks.asked.lock().unwrap().pop().expect("it was asked").inputs;
+    assert_eq!(ask(&running, input("BYTES", &[1], json!(["acG"]))).status, 200);
+    assert_eq!(asked(), [0, 1, 2, 255]);
+    assert_eq!(ask(&running, input("UINT8", &[1, 4], json!([3, 2, 1, 0]))).status, 200);
+    assert_eq!(asked(), [3, 2, 1, 0]);
+    let header = json!({ "inputs": [{ "name": "input", "datatype": "BYTES", "shape": [1, 1], "parameters": { "binary_data_size": 8 } }] });
+    let (length, body) = binary(&header, b"\x04\0\0\0TGCA");
+    let headers = [("Inference-Header-Content-Length", length.as_str())];
+    let answer = running.ask("POST", "/v2/models/m/infer", &headers, &body);
+    assert_eq!((answer.status, asked()), (200, vec![3, 2, 1, 0]));
+}
+
+#[test]
+fn what_is_malformed_is_told_by_tensor_and_sample() {
+    let (stage, running) = serving(tiles(), VersionState::Ready, &[0.25, 0.75]);
+    let tile = |data: Value| input("UINT8", &[1, 2, 1, 3], data);
+    let six = || json!([1, 2, 3, 4, 5, 6]);
+    let body = |input: Value| json!({ "inputs": [input] }).to_string();
+    let mut both = tile(six());
+    both["parameters"] = json!({ "binary_data_size": 6 });
+    let mut shared = tile(six());
+    shared["parameters"] = json!({ "shared_memory_region": "r" });
+    let mut other = tile(six());
+    other["name"] = json!("image");
+    let with_output = |output: Value| json!({ "inputs": [tile(six())], "outputs": [output] }).to_string();
+    for (body, words) in [
+        ("{".to_owned(), "the request's JSON: EOF"),
+        ("{}".to_owned(), "missing field `inputs`"),
+        (
+            json!({ "inputs": [] }).to_string(),
+            "inputs []; the model takes one, \"input\"",
+        ),
+        (body(other), "inputs [\"image\"]"),
+        (
+            body(input("FP32", &[1, 2, 1, 3], six())),
+            "datatype \"FP32\"; the model takes UINT8",
+        ),
+        (
+            body(input("UINT8", &[1, 3, 1, 3], six())),
+            "shape [1, 3, 1, 3]; the model takes [-1, 2, 1, 3]",
+        ),
+        (body(input("UINT8", &[], six())), "shape []"),
+        (body(input("UINT8", &[0, 2, 1, 3], json!([]))), "no sample"),
+        (body(tile(json!([1, 2, 3]))), "3 numbers, where its shape has 6"),
+        (
+            body(input(
+                "UINT8",
+                &[2, 2, 1, 3],
+                json!([0, 0, 0, 0, 0, 0, 0, 256, 0, 0, 0, 0]),
+            )),
+            "sample 1, element 1: 256 is no UINT8",
+        ),
+        (
+            body(tile(json!([1, 2, 3, 4, 5, 0.5]))),
+            "sample 0, element 5: 0.5 is no UINT8",
+        ),
+        (
+            body(tile(json!(["a", "b", "c", "d", "e", "f"]))),
+            "texts, where UINT8 are numbers",
+        ),
+        (body(tile(Value::Null)), "neither data nor binary_data_size"),
+        (body(both), "both data and binary_data_size"),
+        (body(shared), "shared memory"),
+        (body(input("UINT8", &[u64::MAX, 2, 1, 3], six())), "too many"),
+        (
+            with_output(json!({ "name": "scores" })),
+            "output \"scores\": the model gives [\"probabilities\", \"class\", \"label\"]",
+        ),
+        (
+            with_output(json!({ "name": "class", "parameters": { "classification": 1 } })),
+            "of probabilities only",
+        ),
+    ] {
+        let answer = running.post("/v2/models/m/infer", &body);
+        let told = answer.json()["error"].as_str().expect("a sentence").to_owned();
+        assert_eq!(answer.status, 400, "{body}: {told}");
+        assert!(told.contains(words), "{body}: {told}");
+    }
+    assert!(stage.networks.asked.lock().unwrap().is_empty(), "none of them is asked");
+}
+
+#[test]
+fn bad_letters_and_torn_texts_are_told() {
+    let (_stage, running) = serving(letters(), VersionState::Ready, &[0.25, 0.75]);
+    for (data, words) in [
+        (json!(["ACGTA"]), "sample 0: 5 letters; 1 to 4 are taken"),
+        (json!([""]), "0 letters"),
+        (json!(["AXGT"]), "sample 0: letter 'X' is not in the alphabet ACGT"),
+        (json!([1]), "numbers, where BYTES are texts"),
+        (json!(["A", "C"]), "2 texts, where its shape has 1"),
+    ] {
+        let answer = ask(&running, input("BYTES", &[1], data));
+        let told = answer.json()["error"].to_string();
+        assert!(answer.status == 400 && told.contains(words), "{told}");
+    }
+    let header = json!({ "inputs": [{ "name": "input", "datatype": "BYTES", "shape": [1], "parameters": { "binary_data_size": 6 } }] });
+    let (length, body) = binary(&header, b"\x09\0\0\0AC");
+    for (length, words) in [
+        (length.as_str(), "text 0 is torn"),
+        ("1000000", "in a body of"),
+        ("x", "in a body of"),
+    ] {
+        let headers = [("Inference-Header-Content-Length", length)];
+        let answer = running.ask("POST", "/v2/models/m/infer", &headers, &body);
+        assert!(
+            answer.status == 400 && answer.text().contains(words),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[test]
+fn every_failure_has_its_status() {
+    let (stage, running) = serving(numbers(), VersionState::Ready, &[2.5]);
+    let one = || input("FP32", &[1, 2], json!([0.5, -1]));
+    let answer = ask(&running, one()).json();
+    assert_eq!(
+        answer["outputs"],
+        json!([{ "name": "values", "datatype": "FP32", "shape": [1, 1], "data": [2.5] }])
+    );
+    let reason = || "because".to_owned();
+    for (error, status) in [
+        (InferenceError::Input { reason: reason() }, 400),
+        (
+            InferenceError::Overloaded {
+                model: "m".into(),
+                waiting: 9,
+            },
+            429,
+        ),
+        (InferenceError::Deadline { stage: At::Waiting }, 504),
+        (
+            InferenceError::NotReady {
+                model: "m".into(),
+                version: "v".into(),
+                reason: reason(),
+            },
+            503,
+        ),
+        (InferenceError::Unavailable { reason: reason() }, 503),
+        (InferenceError::Stopping, 503),
+        (
+            InferenceError::Poison {
+                deaths: 2,
+                how: reason(),
+            },
+            500,
+        ),
+        (InferenceError::Failed { reason: reason() }, 500),
+    ] {
+        say(&stage, Err(error.clone()));
+        let answer = ask(&running, one());
+        assert_eq!(
+            (answer.status, answer.json()),
+            (status, json!({ "error": error.to_string() }))
+        );
+        assert_eq!(answer.headers.contains_key("retry-after"), [429, 503].contains(&status));
+        let page = running.get("/metrics").1;
+        assert!(
+            page.contains(&format!(
+                "forecastd_inference_http_responses_total{{code=\"{status}\"}}"
+            )),
+            "{page}"
+        );
+    }
+    for (path, status) in [
+        ("/v2/models/x/infer", 404),
+        ("/v2/models/m/versions/ffff/infer", 404),
+        ("/v2/models/m/versions/3f/infer", 404),
+    ] {
+        let answer = running.post(path, &json!({ "inputs": [one()] }).to_string());
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+    let long = vec![b' '; (1 << 20) + 1];
+    let answer = running.ask("POST", "/v2/models/m/infer", &[], &long);
+    assert_eq!(answer.status, 413);
+    let answer = running.ask("POST", "/v2/models/m/infer", &[("Content-Encoding", "gzip")], b"x");
+    assert_eq!(answer.status, 415);
+    assert_eq!(running.ask("GET", "/v2/models/m/infer", &[], &[]).status, 405);
+    assert_eq!(
+        running.ask("GET", "/v2/nothing", &[], &[]).json()["error"],
+        "no such address; see /api/openapi.json"
+    );
+}
+
+#[test]
+fn a_client_says_how_long_it_waits_up_to_a_bound() {
+    let (stage, running) = serving(numbers(), VersionState::Ready, &[2.5]);
+    let waits = |timeout: Value| {
+        let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))], "parameters": { "timeout": timeout } });
+        assert_eq!(running.post("/v2/models/m/infer", &body.to_string()).status, 200);
+        let asked = stage.networks.asked.lock().unwrap().pop().expect("it was asked");
+        asked
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .as_secs_f64()
+            .ceil() as u64
+    };
+    assert_eq!(
+        [
+            waits(Value::Null),
+            waits(json!(0)),
+            waits(json!(3_000_000)),
+            waits(json!(900_000_000_u64))
+        ],
+        [10, 10, 3, 20]
+    );
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_and_too_many_at_once_are_turned_away_while_scrapes_are_answered() {
+    let (stage, running) = serving(numbers(), VersionState::Ready, &[]);
+    *stage.networks.outcome.lock().unwrap() = None;
+    let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))] }).to_string();
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(Instant::now() < patience, "waited for {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let waiting: Vec<_> = (0..2)
+        .map(|_| running.send("POST", "/v2/models/m/infer", &[], body.as_bytes()))
+        .collect();
+    until("two requests", &|| stage.networks.asked.lock().unwrap().len() == 2);
+    let answer = running.post("/v2/models/m/infer", &body);
+    assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (429, "1"));
+    assert_eq!(running.get("/metrics").0, 200);
+    drop(waiting);
+    until("both to be cancelled", &|| {
+        *stage.networks.cancelled.lock().unwrap() == 2
+    });
+}
+
+#[test]
+fn metadata_say_what_a_network_takes_and_gives() {
+    let (stage, running) = serving(letters(), VersionState::Ready, &[]);
+    let get = |path: &str| running.ask("GET", path, &[], &[]);
+    assert_eq!(get("/v2").json()["name"], "forecastd");
+    assert_eq!(
+        (get("/v2/health/live").status, get("/v2/health/ready").status),
+        (200, 503),
+        "still starting"
+    );
+    stage.readiness.send_replace(crate::publish::Readiness::Ready);
+    assert_eq!(get("/v2/health/ready").status, 200);
+    let metadata = get("/v2/models/m").json();
+    assert_eq!(
+        metadata,
+        json!({
+            "name": "m",
+            "versions": [KEY],
+            "platform": "forecastd_dasha",
+            "inputs": [{ "name": "input", "datatype": "BYTES", "shape": [-1] }],
+            "outputs": [
+                { "name": "probabilities", "datatype": "FP32", "shape": [-1, 2] },
+                { "name": "class", "datatype": "INT64", "shape": [-1] },
+                { "name": "label", "datatype": "BYTES", "shape": [-1] },
+            ],
+        })
+    );
+    assert_eq!(get("/v2/models/m/versions/3f2a").json(), metadata);
+    assert_eq!(get("/v2/models/m/ready").status, 200);
+    let config = get("/v2/models/m/config").json();
+    assert_eq!(
+        config["input"],
+        json!([{ "name": "input", "data_type": "TYPE_STRING", "dims": [-1] }])
+    );
+    assert_eq!(get("/v2/models/m/stats").json()["model_stats"][0]["version"], KEY);
+    assert_eq!(get("/v2/models/stats").json()["model_stats"][0]["name"], "m");
+    let index = running.post("/v2/repository/index", "").json();
+    assert_eq!(
+        index,
+        json!([{ "name": "m", "version": KEY, "state": "READY", "reason": "" }])
+    );
+}
+
+#[test]
+fn a_version_that_cannot_be_used_says_why() {
+    let refused = VersionState::Refused {
+        reason: "weights.safetensors: torn".to_owned(),
+    };
+    let (_stage, running) = serving(letters(), refused, &[]);
+    for path in [
+        "/v2/models/m",
+        "/v2/models/m/ready",
+        "/v2/models/m/versions/3f2a91/ready",
+    ] {
+        let answer = running.ask("GET", path, &[], &[]);
+        assert!(
+            answer.status == 503 && answer.text().contains("torn"),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    let index = running.post("/v2/repository/index", r#"{"ready": true}"#).json();
+    assert_eq!(index, json!([]));
+}
