@@ -110,5 +110,5 @@ fn samples_are_read_beside_the_writer_by_drop_and_row() {
     read.expect("sound");
     assert_eq!(found, [(0, "a".to_owned(), vec![1, 1]), (2, "c".to_owned(), vec![3, 3])]);
     let path = reader.drop_path(sequence).expect("entered");
-    assert_eq!(path, Path::new("/incoming/1.parquet"));
+    assert_eq!(path, Path::new("/incoming/2.parquet"));
 }
