@@ -236,6 +236,12 @@ impl Planner {
         self.datasets.iter_mut().find(|dataset| dataset.name() == name)
     }
 
+    #[cfg(test)]
+    pub(super) fn samples_of(&self, name: &str) -> &SampleState {
+        let found = self.samples.iter().find(|samples| **samples.name() == *name);
+        found.expect("a dataset of samples")
+    }
+
     fn samples(&mut self, name: &DatasetName) -> Option<&mut SampleState> {
         self.samples.iter_mut().find(|samples| samples.name() == name)
     }

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use forecastd_config::SampleDataset;
 use forecastd_models::Timestamp;
-use forecastd_models::dasha::LiveScore;
 
 use super::samples::SampleIndex;
 use crate::message::content_key::ContentKey;
@@ -250,9 +249,10 @@ impl PredictionState {
         self.rests_until = self.rests_until.filter(|until| now < *until);
     }
 
-    /// What predictions of a version were worth, those whose truth came later.
-    pub fn live(&self, version: &ContentKey) -> Option<&LiveScore> {
-        self.tally.live(version)
+    /// What predictions of a version were worth whose truth came later, by the metric that it was chosen by, and how many
+    /// these are. Nothing where that metric needs more than what was said.
+    pub fn worth(&self, version: &ModelVersion) -> Option<(f64, u64)> {
+        self.tally.worth(version)
     }
 
     /// These versions are there; what others were worth is of no more interest.

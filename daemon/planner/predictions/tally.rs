@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forecastd_models::dasha::{Agreement, BandSums, ClassShares, LiveOutcome, LiveScore};
+use forecastd_models::dasha::{
+    Agreement, BandSums, ClassShares, LiveConfusion, LiveMetric, LiveOutcome, LiveScore, Metric,
+};
 
 use super::Opinion;
 use crate::message::content_key::ContentKey;
@@ -19,7 +21,7 @@ pub(super) struct Tally {
     /// Samples whose truth is not known, by what was said.
     classes: BTreeMap<Arc<str>, u64>,
     shares: ClassShares,
-    live: BTreeMap<ContentKey, LiveScore>,
+    live: BTreeMap<ContentKey, (LiveScore, LiveConfusion)>,
     /// Of the version that is heard and the one in its shadow, in this order.
     agreement: Option<([ContentKey; 2], Agreement)>,
     /// In the scale of this version.
@@ -78,13 +80,24 @@ impl Tally {
         let shadow = opinion.shadow.as_deref().map(|(version, label)| (version, label));
         for (version, label) in heard.into_iter().chain(shadow) {
             if let Some(outcome) = outcome(label, truth) {
-                self.live.entry(**version).or_default().add(outcome);
+                let (score, confusion) = self.live.entry(**version).or_default();
+                score.add(outcome);
+                if let (Label::Class(said), Label::Class(truth)) = (label, truth) {
+                    confusion.add(said, truth);
+                }
             }
         }
     }
 
-    pub(super) fn live(&self, version: &ContentKey) -> Option<&LiveScore> {
-        self.live.get(version)
+    /// What predictions of a version were worth by the metric that it was chosen by, and how many were scored. Nothing where
+    /// that needs more than what was said.
+    pub(super) fn worth(&self, version: &ModelVersion) -> Option<(f64, u64)> {
+        let (score, confusion) = self.live.get(&version.version)?;
+        let value = match version.facts.metric {
+            Metric::NegativeRmse => -score.value().filter(|(metric, _)| *metric == LiveMetric::Rmse)?.1,
+            metric => confusion.score(metric)?,
+        };
+        Some((value, score.scored()))
     }
 
     /// Forgets what versions were worth that are not there any more.
@@ -98,7 +111,7 @@ impl Tally {
             Some(LiveView {
                 version: version.version,
                 state: version.state,
-                score: *self.live.get(&version.version)?,
+                score: self.live.get(&version.version)?.0,
             })
         };
         let pair = active.zip(shadow).map(|(active, shadow)| [active.version, shadow.version]);

@@ -289,6 +289,9 @@ fn a_label_that_comes_later_is_held_against_what_was_said_by_both_versions() {
     assert_eq!(story.view().classes, BTreeMap::from([("y".into(), 1)]), "of those without a label");
     story.commit(3, &[("a", 0, Some("y"), true)]);
     assert_eq!(story.accuracy(1).map(|(scored, _)| scored), Some(2), "each once");
+    let samples = &story.planner.samples_of("t").predictions;
+    let (worth, scored) = samples.worth(&version(1, ModelState::Active)).expect("by accuracy");
+    assert!((worth - 0.5).abs() < 1e-2 && scored == 2, "{worth}");
     story.commit(4, &[("c", 0, Some("y"), true)]);
     assert_eq!(story.accuracy(2).map(|(scored, _)| scored), Some(2), "the shadow had not spoken");
     story.models(&[version(3, ModelState::Active)]);

@@ -1,9 +1,10 @@
 //! What predictions turn out to be worth once their truth comes, and how they are spread: numbers that forget by halves,
 //! counted in samples, so that they take the same little memory for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::metrics::{Confusion, Metric};
 use crate::accuracy::Mean;
 
 /// Samples after which one counts half.
@@ -113,6 +114,68 @@ impl LiveScore {
     }
 }
 
+/// Which class was said for which, so that a score by another metric than accuracy can be told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LiveConfusion {
+    /// The weight of the newest sample. It grows, so that none of the others need shrink.
+    newest: f64,
+    /// By what is true, then by what was said.
+    weights: BTreeMap<Arc<str>, BTreeMap<Arc<str>, f64>>,
+}
+
+impl LiveConfusion {
+    /// Beyond so many pairs of classes further ones are left out: nobody bounds what a file calls its labels.
+    const PAIRS: usize = 1 << 14;
+
+    /// Weights grow up to this before all of them are brought down.
+    const HEAVIEST: f64 = 1e30;
+
+    /// Weights become whole numbers of this part of the newest.
+    const FINEST: f64 = 1.0 / 16_777_216.0;
+
+    /// Takes a prediction whose truth came.
+    pub fn add(&mut self, said: &str, truth: &str) {
+        self.newest = (self.newest * (1.0 / HALF_LIFE).exp2()).max(1.0);
+        if self.newest > Self::HEAVIEST {
+            let heaviest = std::mem::replace(&mut self.newest, 1.0);
+            let all = self.weights.values_mut().flat_map(BTreeMap::values_mut);
+            all.for_each(|weight| *weight /= heaviest);
+        }
+        let pairs: usize = self.weights.values().map(BTreeMap::len).sum();
+        let of_truth = match self.weights.get_mut(truth) {
+            Some(of_truth) => of_truth,
+            None => self.weights.entry(truth.into()).or_default(),
+        };
+        match of_truth.get_mut(said) {
+            Some(weight) => *weight += self.newest,
+            None if pairs < Self::PAIRS => drop(of_truth.insert(said.into(), self.newest)),
+            None => {}
+        }
+    }
+
+    /// The score by a metric that classes alone tell.
+    pub fn score(&self, metric: Metric) -> Option<f64> {
+        let said = self.weights.values().flat_map(BTreeMap::keys);
+        let classes: BTreeSet<&Arc<str>> = self.weights.keys().chain(said).collect();
+        let classes: Vec<&Arc<str>> = classes.into_iter().collect();
+        let place = |class: &Arc<str>| classes.binary_search(&class).expect("it is among all");
+        let mut confusion = Confusion::new(classes.len());
+        for (truth, of_truth) in &self.weights {
+            for (said, weight) in of_truth {
+                let parts = weight / (self.newest * Self::FINEST);
+                confusion.add_many(place(truth), place(said), parts.round() as u64);
+            }
+        }
+        match metric {
+            Metric::Accuracy => confusion.accuracy(),
+            Metric::BalancedAccuracy => confusion.balanced_accuracy(),
+            Metric::Mcc => confusion.mcc(),
+            Metric::MacroF1 => confusion.macro_f1(),
+            _ => None,
+        }
+    }
+}
+
 /// How often two versions say the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Agreement {
@@ -196,6 +259,36 @@ mod tests {
         let (_, value) = score.value().expect("a score");
         assert!((value - 0.5).abs() < 1e-9, "{value}");
         assert_eq!(score.scored(), 100_512);
+    }
+
+    #[test]
+    fn scores_by_class_are_those_of_the_confusion_and_follow_the_newest() {
+        let mut live = LiveConfusion::default();
+        assert_eq!(live.score(Metric::Mcc), None);
+        let mut confusion = Confusion::new(2);
+        for (said, truth, times) in [("a", "a", 4), ("b", "a", 1), ("b", "b", 2), ("a", "b", 3)] {
+            for _ in 0..times {
+                live.add(said, truth);
+                confusion.add(usize::from(truth == "b"), usize::from(said == "b"));
+            }
+        }
+        for metric in [Metric::Accuracy, Metric::BalancedAccuracy, Metric::Mcc, Metric::MacroF1] {
+            let expected = match metric {
+                Metric::Accuracy => confusion.accuracy(),
+                Metric::BalancedAccuracy => confusion.balanced_accuracy(),
+                Metric::Mcc => confusion.mcc(),
+                _ => confusion.macro_f1(),
+            };
+            let (found, expected) = (live.score(metric).expect("a score"), expected.expect("a score"));
+            assert!((found - expected).abs() < 0.01, "{metric:?}: {found} {expected}");
+        }
+        assert_eq!(live.score(Metric::MacroAp), None, "classes do not tell it");
+        for _ in 0..100_000 {
+            live.add("a", "b");
+        }
+        (0..HALF_LIFE as usize).for_each(|_| live.add("a", "a"));
+        let accuracy = live.score(Metric::Accuracy).expect("a score");
+        assert!((accuracy - 0.5).abs() < 1e-6, "{accuracy}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use drift::BandSums;
 pub use event::{DashaEvent, PredictEvent};
 pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};
 pub use kernel_pattern::{Kernel, KernelPattern, SearchSpace};
-pub use live::{Agreement, ClassShares, LiveMetric, LiveOutcome, LiveScore};
+pub use live::{Agreement, ClassShares, LiveConfusion, LiveMetric, LiveOutcome, LiveScore};
 pub use metrics::{Metric, Outcomes};
 pub use normalisation::{Normalisation, RunningMoments, Scale, Scaling};
 pub use random::Random;
