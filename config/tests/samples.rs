@@ -53,10 +53,16 @@ fn predictions_go_into_a_folder_of_their_own_unless_told_otherwise() {
     let told = |line: &str| good(&samples("tiles", line)).samples.remove(0);
     let left_out = told("after: keep");
     assert_eq!(left_out.outgoing, Path::new("/etc/forecastd/state/outgoing/a"));
-    assert_eq!((left_out.predictions.keep_files.get(), left_out.predictions.scores), (100, true));
+    assert_eq!(
+        (left_out.predictions.keep_files.get(), left_out.predictions.scores),
+        (100, true)
+    );
     let set = told("predictions: { keep_files: 3, scores: none }");
     assert_eq!((set.predictions.keep_files.get(), set.predictions.scores), (3, false));
-    assert_eq!(told("outgoing: elsewhere").outgoing, Path::new("/etc/forecastd/elsewhere"));
+    assert_eq!(
+        told("outgoing: elsewhere").outgoing,
+        Path::new("/etc/forecastd/elsewhere")
+    );
 }
 
 #[test]
@@ -140,7 +146,10 @@ fn what_samples_cannot_be_is_told() {
         ],
     );
     let predicted = refused(&dataset("predictions: {}"));
-    assert_eq!(predicted, "datasets[0].predictions: is for `kind: tiles` (leave it out here)");
+    assert_eq!(
+        predicted,
+        "datasets[0].predictions: is for `kind: tiles` (leave it out here)"
+    );
     let series = refused(&dataset("samples: { id: i }"));
     assert_eq!(series, "datasets[0].samples: is for `kind: tiles` (leave it out here)");
 }

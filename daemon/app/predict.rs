@@ -12,9 +12,7 @@ use forecastd_models::dasha::BandSums;
 use tracing::{info, warn};
 
 use crate::message::model::ModelVersion;
-use crate::message::prediction::{
-    PredictFault, PredictJob, PredictOutcome, PredictReport, Predictions, Refusal, Said,
-};
+use crate::message::prediction::{PredictFault, PredictJob, PredictOutcome, PredictReport, Predictions, Refusal, Said};
 use crate::publish::prediction_file::{PredictionFile, PredictionFileError, PredictionLayout};
 use crate::publish::prediction_folder::PredictionFolder;
 use crate::state::{KeptSample, SampleReader, StateError};
@@ -139,7 +137,9 @@ impl Drop<'_> {
             self.predictions.said.push(said);
             return Ok(());
         }
-        self.predictions.bands.add(&self.active.facts.description, sample.elements);
+        self.predictions
+            .bands
+            .add(&self.active.facts.description, sample.elements);
         self.piece.inputs.extend_from_slice(sample.elements);
         self.piece.said.push(said);
         if self.piece.said.len() >= samples_at_once(self.record) {

@@ -212,7 +212,10 @@ impl Planner {
         let models = self.models.wake_at();
         let samples = self.samples.iter();
         let predictions = samples.filter_map(|samples| samples.predictions.wake_at()).min();
-        [back_off, publish, resting, models, predictions].into_iter().flatten().min()
+        [back_off, publish, resting, models, predictions]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether every dataset's durable rows are back, every model's versions are known, and every folder was looked at.
@@ -333,7 +336,9 @@ impl Planner {
     }
 
     fn plan(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
-        self.samples.iter_mut().for_each(|samples| samples.predictions.wake(now));
+        self.samples
+            .iter_mut()
+            .for_each(|samples| samples.predictions.wake(now));
         self.plan_keeping(commands);
         if !self.stopping {
             self.plan_models(now, commands);

@@ -142,7 +142,9 @@ impl PredictionFile {
 
     fn write(&mut self, rows: usize, mut columns: Vec<ArrayRef>) -> Result<(), PredictionFileError> {
         if let Some(version) = &self.layout.version {
-            columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(version, rows))));
+            columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                version, rows,
+            ))));
         }
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
         let batch = batch.map_err(failed(&self.path))?;
@@ -281,7 +283,8 @@ mod tests {
                 version: Some("3f2a".to_owned()),
             };
             written_as(layout, |file| {
-                file.append_scores(&[0.25, 0.75], Some(&["a".to_owned()])).expect("a row");
+                file.append_scores(&[0.25, 0.75], Some(&["a".to_owned()]))
+                    .expect("a row");
             })
         };
         let rows = of(Task::Classify);

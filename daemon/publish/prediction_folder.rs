@@ -177,8 +177,16 @@ mod tests {
     fn only_the_newest_of_our_own_files_are_kept() {
         let outgoing = Outgoing::new();
         outgoing.write(1, "a.parquet");
-        let strangers = [".hidden.tmp", "forecasts-1.parquet", "predictions-12-a.parquet", "notes.txt"];
-        for name in strangers.into_iter().chain([".predictions-0000000001-a.parquet-AbC123.tmp"]) {
+        let strangers = [
+            ".hidden.tmp",
+            "forecasts-1.parquet",
+            "predictions-12-a.parquet",
+            "notes.txt",
+        ];
+        for name in strangers
+            .into_iter()
+            .chain([".predictions-0000000001-a.parquet-AbC123.tmp"])
+        {
             fs::write(outgoing.files.folder.join(name), "x").expect("written");
         }
         outgoing.write(20, "c.parquet");

@@ -257,7 +257,8 @@ impl PredictionState {
 
     /// These versions are there; what others were worth is of no more interest.
     pub fn versions_are(&mut self, versions: &[ModelVersion]) {
-        self.tally.retain(|key| versions.iter().any(|version| version.version == *key));
+        self.tally
+            .retain(|key| versions.iter().any(|version| version.version == *key));
     }
 
     /// For readers.
@@ -267,7 +268,10 @@ impl PredictionState {
         active: Option<&ModelVersion>,
         shadow: Option<&ModelVersion>,
     ) -> PredictionView {
-        let held = self.held.as_ref().filter(|_| active.is_some_and(|active| self.is_held_by(active.version)));
+        let held = self
+            .held
+            .as_ref()
+            .filter(|_| active.is_some_and(|active| self.is_held_by(active.version)));
         PredictionView {
             model: Arc::clone(model),
             waiting: self.waiting.values().map(|rows| rows.len() as u64).sum(),

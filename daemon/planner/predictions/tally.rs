@@ -114,13 +114,19 @@ impl Tally {
                 score: self.live.get(&version.version)?.0,
             })
         };
-        let pair = active.zip(shadow).map(|(active, shadow)| [active.version, shadow.version]);
+        let pair = active
+            .zip(shadow)
+            .map(|(active, shadow)| [active.version, shadow.version]);
         let agreement = self.agreement.filter(|(of, _)| Some(*of) == pair);
         let of_active = |version: &ContentKey| active.is_some_and(|active| active.version == *version);
         let drift = self.drift.as_ref().filter(|(version, _)| of_active(version));
         PredictionView {
             classes: self.classes.clone(),
-            shares: self.shares.shares().map(|(class, share)| (Arc::clone(class), share)).collect(),
+            shares: self
+                .shares
+                .shares()
+                .map(|(class, share)| (Arc::clone(class), share))
+                .collect(),
             live: active.into_iter().chain(shadow).filter_map(live).collect(),
             agreement: agreement.map(|(_, agreement)| agreement),
             drift: drift.and_then(|(_, sums)| sums.drift()),

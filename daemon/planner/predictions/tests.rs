@@ -199,7 +199,8 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
     /// How often the state was asked to keep something since the last look.
     fn keeps(&mut self) -> usize {
         let before = self.asked.len();
-        self.asked.retain(|command| !matches!(command, Command::KeepPredictions(..)));
+        self.asked
+            .retain(|command| !matches!(command, Command::KeepPredictions(..)));
         before - self.asked.len()
     }
 
@@ -233,7 +234,14 @@ const NO_LABEL: Option<&str> = None;
 #[test]
 fn samples_without_a_label_wait_for_an_active_version_and_are_predicted_drop_by_drop() {
     let mut story = Story::new(&[version(1, ModelState::Candidate)]);
-    story.commit(5, &[("a", 0, NO_LABEL, false), ("b", 1, Some("x"), false), ("c", 2, NO_LABEL, false)]);
+    story.commit(
+        5,
+        &[
+            ("a", 0, NO_LABEL, false),
+            ("b", 1, Some("x"), false),
+            ("c", 2, NO_LABEL, false),
+        ],
+    );
     story.commit(6, &[("d", 0, NO_LABEL, false)]);
     assert!(story.jobs().is_empty());
     assert_eq!(story.view().waiting, 3);
@@ -272,12 +280,23 @@ fn what_a_version_said_stands_and_another_one_predicts_what_comes_after() {
 #[test]
 fn a_label_that_comes_later_is_held_against_what_was_said_by_both_versions() {
     let mut story = Story::new(&[version(1, ModelState::Active), version(2, ModelState::Shadow)]);
-    story.commit(1, &[("a", 0, NO_LABEL, false), ("b", 1, NO_LABEL, false), ("c", 2, NO_LABEL, false)]);
+    story.commit(
+        1,
+        &[
+            ("a", 0, NO_LABEL, false),
+            ("b", 1, NO_LABEL, false),
+            ("c", 2, NO_LABEL, false),
+        ],
+    );
     let job = story.job();
     assert_eq!(job.shadow.as_ref().map(|shadow| shadow.version), Some(key(2)));
     story.said(
         &job,
-        &[("a", Some("x"), Some("x")), ("b", Some("x"), Some("y")), ("c", Some("y"), None)],
+        &[
+            ("a", Some("x"), Some("x")),
+            ("b", Some("x"), Some("y")),
+            ("c", Some("y"), None),
+        ],
     );
     story.keep();
     let agreement = story.view().agreement.expect("both have said something");
@@ -285,15 +304,26 @@ fn a_label_that_comes_later_is_held_against_what_was_said_by_both_versions() {
     story.commit(2, &[("a", 0, Some("x"), true), ("b", 1, Some("y"), true)]);
     let [active, shadow] = [1, 2].map(|number| story.accuracy(number).expect("scored"));
     assert_eq!((active.0, shadow.0), (2, 2));
-    assert!((active.1 - 0.5).abs() < 1e-2 && shadow.1 == 1.0, "{active:?} {shadow:?}");
-    assert_eq!(story.view().classes, BTreeMap::from([("y".into(), 1)]), "of those without a label");
+    assert!(
+        (active.1 - 0.5).abs() < 1e-2 && shadow.1 == 1.0,
+        "{active:?} {shadow:?}"
+    );
+    assert_eq!(
+        story.view().classes,
+        BTreeMap::from([("y".into(), 1)]),
+        "of those without a label"
+    );
     story.commit(3, &[("a", 0, Some("y"), true)]);
     assert_eq!(story.accuracy(1).map(|(scored, _)| scored), Some(2), "each once");
     let samples = &story.planner.samples_of("t").predictions;
     let (worth, scored) = samples.worth(&version(1, ModelState::Active)).expect("by accuracy");
     assert!((worth - 0.5).abs() < 1e-2 && scored == 2, "{worth}");
     story.commit(4, &[("c", 0, Some("y"), true)]);
-    assert_eq!(story.accuracy(2).map(|(scored, _)| scored), Some(2), "the shadow had not spoken");
+    assert_eq!(
+        story.accuracy(2).map(|(scored, _)| scored),
+        Some(2),
+        "the shadow had not spoken"
+    );
     story.models(&[version(3, ModelState::Active)]);
     assert!(story.view().live.is_empty());
 }
@@ -301,11 +331,28 @@ fn a_label_that_comes_later_is_held_against_what_was_said_by_both_versions() {
 #[test]
 fn other_elements_are_another_sample_and_their_label_scores_nothing() {
     let mut story = Story::new(&[version(1, ModelState::Active)]);
-    story.commit(1, &[("a", 0, NO_LABEL, false), ("b", 1, NO_LABEL, false), ("c", 2, NO_LABEL, false)]);
+    story.commit(
+        1,
+        &[
+            ("a", 0, NO_LABEL, false),
+            ("b", 1, NO_LABEL, false),
+            ("c", 2, NO_LABEL, false),
+        ],
+    );
     let job = story.job();
-    story.said(&job, &[("a", Some("x"), None), ("b", Some("x"), None), ("c", Some("x"), None)]);
+    story.said(
+        &job,
+        &[("a", Some("x"), None), ("b", Some("x"), None), ("c", Some("x"), None)],
+    );
     story.keep();
-    story.commit(2, &[("a", 0, Some("x"), false), ("b", 1, NO_LABEL, false), ("c", 2, NO_LABEL, true)]);
+    story.commit(
+        2,
+        &[
+            ("a", 0, Some("x"), false),
+            ("b", 1, NO_LABEL, false),
+            ("c", 2, NO_LABEL, true),
+        ],
+    );
     assert_eq!(story.accuracy(1), None);
     let job = story.job();
     assert_eq!((job.sequence, &*job.rows), (2, &[1][..]), "of c only the split is new");
@@ -458,7 +505,10 @@ fn what_is_kept_comes_before_drops_that_wait_and_what_is_of_an_earlier_life_is_d
     let outcome = Outcome::Finished;
     story.tell(Event::Ingested(IngestReport { file: first, outcome }));
     let ingests = |story: &Story| {
-        let ingests = story.asked.iter().filter(|asked| matches!(asked, Command::IngestSamples(..)));
+        let ingests = story
+            .asked
+            .iter()
+            .filter(|asked| matches!(asked, Command::IngestSamples(..)));
         ingests.count()
     };
     assert_eq!(ingests(&story), 1);

@@ -166,7 +166,11 @@ fn write_predictions(html: &mut String, snapshot: &Snapshot) -> fmt::Result {
     )?;
     for (dataset, view) in predicted {
         let (dataset, model) = (Escaped(dataset), Escaped(&view.model));
-        write!(html, "<tr><td>{dataset}<td>{model}<td class=n>{}<td class=name>", view.waiting)?;
+        write!(
+            html,
+            "<tr><td>{dataset}<td>{model}<td class=n>{}<td class=name>",
+            view.waiting
+        )?;
         match &view.held {
             Some(held) => write!(html, "nothing: {}", Escaped(held))?,
             None => write_counts(html, view.classes.iter().map(|(class, count)| (class, *count)))?,

@@ -172,13 +172,19 @@ impl PredictionFamilies {
             said.iter().filter(|said| said.shadow.is_some()).count(),
         ];
         for (state, count) in STATES.into_iter().zip([by_active, by_shadow]) {
-            self.predictions.with_label_values(&[dataset, state]).inc_by(count as u64);
+            self.predictions
+                .with_label_values(&[dataset, state])
+                .inc_by(count as u64);
         }
         for (refusal, count) in &predictions.refused {
-            self.refused.with_label_values(&[dataset, refusal.label()]).inc_by(*count);
+            self.refused
+                .with_label_values(&[dataset, refusal.label()])
+                .inc_by(*count);
         }
         if let Some(fault) = predictions.shadow_fault {
-            self.failures.with_label_values(&[dataset, STATES[1], fault.label()]).inc();
+            self.failures
+                .with_label_values(&[dataset, STATES[1], fault.label()])
+                .inc();
         }
         let confidence = self.confidence.with_label_values(&[dataset]);
         let probabilities = said.iter().filter_map(|said| said.probability);
@@ -250,7 +256,8 @@ impl NewPage<'_> {
             let labels = [dataset, model, &version, state];
             self.scored.set(&labels, whole(live.score.scored()));
             if let Some((measure, value)) = live.score.value() {
-                self.score.set(&[dataset, model, &version, state, measure.label()], value);
+                self.score
+                    .set(&[dataset, model, &version, state, measure.label()], value);
             }
         }
         if let Some(agreement) = view.agreement {
@@ -308,7 +315,8 @@ impl<P: prometheus::core::Atomic> Page<'_, GenericGaugeVec<P>> {
     fn set(&mut self, labels: &[&str], value: P::T) {
         let gauge: GenericGauge<P> = self.shown.family.with_label_values(labels);
         gauge.set(value);
-        self.now.insert(labels.iter().map(|label| (*label).to_owned()).collect());
+        self.now
+            .insert(labels.iter().map(|label| (*label).to_owned()).collect());
     }
 
     /// Takes away what was there and is no more.

@@ -239,7 +239,10 @@ impl Ledger {
     /// Where the drop with this number lay.
     pub(super) fn drop_path(&self, drop: i64) -> Result<PathBuf, StateError> {
         let sql = "SELECT path FROM drops WHERE id = ?1";
-        let path = self.connection.prepare_cached(sql)?.query_row([drop], |row| row.get(0))?;
+        let path = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([drop], |row| row.get(0))?;
         Ok(match path {
             Value::Text(text) => text.into(),
             Value::Blob(bytes) => OsString::from_vec(bytes).into(),

@@ -39,7 +39,8 @@ impl Ledger {
 
     /// What was said of the elements that count, in no order.
     pub(in crate::state) fn predictions(&self, dataset: i64) -> Result<Vec<KeptPrediction>, StateError> {
-        let sql = "SELECT id, version, said, shadow, shadow_said FROM predictions JOIN samples USING (dataset, id, content)
+        let sql =
+            "SELECT id, version, said, shadow, shadow_said FROM predictions JOIN samples USING (dataset, id, content)
                    WHERE dataset = ?1";
         let mut query = self.connection.prepare_cached(sql)?;
         let mut rows = query.query([dataset])?;

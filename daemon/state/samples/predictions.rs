@@ -8,11 +8,7 @@ use crate::state::error::StateError;
 
 impl Store {
     /// Keeps what was said of samples. When this returns, it survives a power cut.
-    pub fn keep_predictions(
-        &mut self,
-        dataset: &DatasetName,
-        predictions: &Predictions,
-    ) -> Result<(), StateError> {
+    pub fn keep_predictions(&mut self, dataset: &DatasetName, predictions: &Predictions) -> Result<(), StateError> {
         let id = self.enter_dataset(dataset)?;
         self.disk.step()?;
         self.ledger.keep_predictions(id, predictions)?;

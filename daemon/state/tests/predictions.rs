@@ -52,7 +52,11 @@ fn expected(id: &str, label: Option<&str>, shadow: Option<&str>) -> KeptPredicti
 fn what_was_said_is_kept_until_other_elements_come_and_survives_a_label() {
     let mut scene = Scene::new();
     assert_eq!(kept(&mut scene), []);
-    commit(&mut scene, 1, &[("a", [1, 1], None), ("b", [2, 2], None), ("c", [3, 3], None)]);
+    commit(
+        &mut scene,
+        1,
+        &[("a", [1, 1], None), ("b", [2, 2], None), ("c", [3, 3], None)],
+    );
     let all = said(&[
         ("a", [1, 1], Some("x"), Some("y")),
         ("b", [2, 2], Some("x"), None),
@@ -89,7 +93,11 @@ fn predictions_that_die_at_any_step_were_kept_or_are_to_be_made_again() {
 fn a_committed_sample_tells_whether_its_elements_were_there_before() {
     let mut scene = Scene::new();
     commit(&mut scene, 1, &[("a", [1, 1], None), ("b", [2, 2], None)]);
-    let told = [("a", [1, 1], Some("x")), ("b", [9, 9], Some("x")), ("c", [3, 3], Some("x"))];
+    let told = [
+        ("a", [1, 1], Some("x")),
+        ("b", [9, 9], Some("x")),
+        ("c", [3, 3], Some("x")),
+    ];
     let fresh = try_commit(&mut scene, 2, &told).expect("committed").fresh;
     let same: Vec<bool> = fresh.iter().map(|entry| entry.same_elements).collect();
     assert_eq!(same, [true, false, false]);
@@ -98,9 +106,15 @@ fn a_committed_sample_tells_whether_its_elements_were_there_before() {
 #[test]
 fn samples_are_read_beside_the_writer_by_drop_and_row() {
     let mut scene = Scene::new();
-    commit(&mut scene, 1, &[("a", [1, 1], None), ("b", [2, 2], None), ("c", [3, 3], None)]);
+    commit(
+        &mut scene,
+        1,
+        &[("a", [1, 1], None), ("b", [2, 2], None), ("c", [3, 3], None)],
+    );
     let reader = SampleReader::open(scene.folder.path()).expect("opened beside the store");
-    let sequence = scene.store().recover_samples(&"a".into()).expect("recovered").entries[0].place.sequence;
+    let sequence = scene.store().recover_samples(&"a".into()).expect("recovered").entries[0]
+        .place
+        .sequence;
     let mut found = Vec::new();
     let read = reader.read("a", sequence, &[0, 2], |sample| -> Result<(), StateError> {
         assert_eq!(sample.content, blake3::hash(sample.elements).as_bytes());
@@ -108,7 +122,10 @@ fn samples_are_read_beside_the_writer_by_drop_and_row() {
         Ok(())
     });
     read.expect("sound");
-    assert_eq!(found, [(0, "a".to_owned(), vec![1, 1]), (2, "c".to_owned(), vec![3, 3])]);
+    assert_eq!(
+        found,
+        [(0, "a".to_owned(), vec![1, 1]), (2, "c".to_owned(), vec![3, 3])]
+    );
     let path = reader.drop_path(sequence).expect("entered");
     assert_eq!(path, Path::new("/incoming/2.parquet"));
 }

@@ -217,7 +217,9 @@ pub fn mismatch(form: &SampleForm, description: &ModelDescription) -> Option<Str
     }
     if form.shape != architecture.input {
         let (has, takes) = (&form.shape, &architecture.input);
-        return Some(format!("the dataset's samples have the shape {has:?}, the model takes {takes:?}"));
+        return Some(format!(
+            "the dataset's samples have the shape {has:?}, the model takes {takes:?}"
+        ));
     }
     if form.element != description.element {
         let (has, takes) = (&form.element, &description.element);

@@ -137,7 +137,9 @@ fn every_sample_gets_its_own_answer() {
 
 #[test]
 fn a_sample_that_cannot_be_answered_is_found_and_costs_the_others_nothing() {
-    let failed = |reason: &str| InferenceError::Failed { reason: reason.to_owned() };
+    let failed = |reason: &str| InferenceError::Failed {
+        reason: reason.to_owned(),
+    };
     let poison = || InferenceError::Poison {
         deaths: 2,
         how: "killed".to_owned(),
@@ -147,7 +149,10 @@ fn a_sample_that_cannot_be_answered_is_found_and_costs_the_others_nothing() {
         _ if samples.contains(&2) => Err(failed("not finite")),
         _ => Ok(twice(samples)),
     });
-    let answers = scene.predictor.ask(&version(), &[1, 2, 3, 4, 5, 6, 7]).expect("answered");
+    let answers = scene
+        .predictor
+        .ask(&version(), &[1, 2, 3, 4, 5, 6, 7])
+        .expect("answered");
     let expected: Vec<Answer> = (1..=7)
         .map(|sample| match sample {
             2 => Err(Refusal::Failed),
@@ -179,7 +184,9 @@ fn what_is_overloaded_or_not_ready_is_asked_again_for_a_while() {
 
 #[test]
 fn what_takes_too_long_is_asked_in_smaller_pieces() {
-    let slow = || InferenceError::Deadline { stage: Stage::Computing };
+    let slow = || InferenceError::Deadline {
+        stage: Stage::Computing,
+    };
     let scene = Scene::new(move |samples, _| match samples.len() {
         3.. => Err(slow()),
         _ => Ok(twice(samples)),
@@ -206,10 +213,16 @@ fn scores_say_the_likeliest_class_those_that_are_there_or_numbers() {
         description.architecture.task = task;
         said(&description, scores)
     };
-    assert_eq!(say(Task::Classify, &[0.25, 0.75]), (Label::Class("yes".to_owned()), Some(0.75)));
+    assert_eq!(
+        say(Task::Classify, &[0.25, 0.75]),
+        (Label::Class("yes".to_owned()), Some(0.75))
+    );
     let there = Label::Classes(vec!["no".to_owned()]);
     assert_eq!(say(Task::Multilabel, &[0.5, 0.25]), (there, None));
-    assert_eq!(say(Task::Regress, &[1.0, -2.0]), (Label::Numbers(vec![1.0, -2.0]), None));
+    assert_eq!(
+        say(Task::Regress, &[1.0, -2.0]),
+        (Label::Numbers(vec![1.0, -2.0]), None)
+    );
 }
 
 #[test]

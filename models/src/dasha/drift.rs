@@ -84,7 +84,10 @@ mod tests {
         description.element = ElementType::F32;
         description.architecture.input.bands = 2;
         description.architecture.input.size = vec![2];
-        let second = Scale { mean: 10.0, deviation: 2.0 };
+        let second = Scale {
+            mean: 10.0,
+            deviation: 2.0,
+        };
         description.scaling.inputs = Normalisation(vec![Scale::IDENTITY, second]);
         description
     }
@@ -104,10 +107,17 @@ mod tests {
 
     #[test]
     fn a_moved_mean_and_another_spread_are_told_in_the_units_of_the_training() {
-        assert_eq!(sums(32, [-1.0, 1.0, 14.0, 18.0]).drift(), Some(3.0), "three deviations of the second band");
+        assert_eq!(
+            sums(32, [-1.0, 1.0, 14.0, 18.0]).drift(),
+            Some(3.0),
+            "three deviations of the second band"
+        );
         let wider = sums(32, [-5.0, 5.0, 8.0, 12.0]).drift().expect("a drift");
         let narrower = sums(32, [-0.2, 0.2, 8.0, 12.0]).drift().expect("a drift");
-        assert!((wider - 5.0_f64.ln()).abs() < 1e-6 && (narrower - wider).abs() < 1e-6, "{wider} {narrower}");
+        assert!(
+            (wider - 5.0_f64.ln()).abs() < 1e-6 && (narrower - wider).abs() < 1e-6,
+            "{wider} {narrower}"
+        );
         let still = sums(32, [0.0, 0.0, 8.0, 12.0]).drift().expect("a drift");
         assert!((still - 1000.0_f64.ln()).abs() < 1e-9, "{still}");
     }
@@ -127,7 +137,9 @@ mod tests {
     #[test]
     fn letters_have_no_drift() {
         let mut description = description();
-        description.element = ElementType::Symbol { alphabet: "AC".to_owned() };
+        description.element = ElementType::Symbol {
+            alphabet: "AC".to_owned(),
+        };
         let mut sums = BandSums::default();
         (0..100).for_each(|_| sums.add(&description, &[0, 1]));
         assert_eq!(sums.drift(), None);

@@ -245,7 +245,11 @@ mod tests {
         let [hit, miss] = [true, false].map(|hit| LiveOutcome::Class { hit });
         assert!(close(&score(&[hit, hit, miss, hit]), LiveMetric::Accuracy, 0.75));
         let of = |found, extra, missed| LiveOutcome::Classes { found, extra, missed };
-        assert!(close(&score(&[of(2, 1, 0), of(0, 0, 1)]), LiveMetric::MicroF1, 4.0 / 6.0));
+        assert!(close(
+            &score(&[of(2, 1, 0), of(0, 0, 1)]),
+            LiveMetric::MicroF1,
+            4.0 / 6.0
+        ));
         assert_eq!(score(&[of(0, 0, 0)]).value(), None, "no class anywhere");
         let squares = [4.0, 16.0].map(|square| LiveOutcome::Numbers { square });
         assert!(close(&score(&squares), LiveMetric::Rmse, 10.0_f64.sqrt()));
@@ -309,7 +313,10 @@ mod tests {
             shares.add([&b].into_iter());
         }
         let found: Vec<f64> = shares.shares().map(|(_, share)| share).collect();
-        assert!((found[0] - 1.0 / 3.0).abs() < 1e-9 && (found[1] - 2.0 / 3.0).abs() < 1e-9, "{found:?}");
+        assert!(
+            (found[0] - 1.0 / 3.0).abs() < 1e-9 && (found[1] - 2.0 / 3.0).abs() < 1e-9,
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -81,7 +81,11 @@ fn every_outcome_of_a_drop_moves_its_own_counters_and_no_other() {
         PredictOutcome::Predicted(Arc::new(Predictions {
             version: ContentKey([1; 32]),
             shadow: Some(ContentKey([2; 32])),
-            said: vec![said(0, Some("a"), Some("a")), said(1, Some("a"), None), said(2, None, None)],
+            said: vec![
+                said(0, Some("a"), Some("a")),
+                said(1, Some("a"), None),
+                said(2, None, None),
+            ],
             refused: BTreeMap::from([(Refusal::Poison, 1)]),
             shadow_fault: Some(PredictFault::NotReady),
             bands: BandSums::default(),
@@ -102,8 +106,18 @@ fn every_outcome_of_a_drop_moves_its_own_counters_and_no_other() {
         ("predictions_total{,state=\"active\"}", 2.0),
         ("predictions_total{,state=\"shadow\"}", 1.0),
     ];
-    assert_eq!(page(&stage), expected.map(|(name, value)| (name.to_owned(), value)).into());
-    assert!(stage.metrics.figures("d").last_error.expect("told").contains("overload: busy"));
+    assert_eq!(
+        page(&stage),
+        expected.map(|(name, value)| (name.to_owned(), value)).into()
+    );
+    assert!(
+        stage
+            .metrics
+            .figures("d")
+            .last_error
+            .expect("told")
+            .contains("overload: busy")
+    );
     stage.metrics.dataset_removed("d");
     assert_eq!(page(&stage), BTreeMap::new());
     let detail = String::new();
@@ -145,7 +159,10 @@ fn what_is_published_is_shown_and_goes_with_its_version() {
     );
     let version = |number: u8| ContentKey([number; 32]).to_string();
     let of_version = |name: &str, number: u8, more: &str| {
-        format!("prediction_{name}{{,{more}model=\"m\",state=\"active\",version=\"{}\"}}", version(number))
+        format!(
+            "prediction_{name}{{,{more}model=\"m\",state=\"active\",version=\"{}\"}}",
+            version(number)
+        )
     };
     let expected = [
         ("prediction_drift{,model=\"m\"}".to_owned(), 1.5),
