@@ -1,5 +1,6 @@
 //! A dataset of tiles or sequences as the program needs it: one folder, one shape of sample, one task.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task};
@@ -16,6 +17,8 @@ pub struct SampleDataset {
     pub incoming: PathBuf,
     /// Where files that cannot be read go, with the reason beside them.
     pub quarantine: PathBuf,
+    /// The folder that files of predictions are written into.
+    pub outgoing: PathBuf,
     /// What happens to a drop once its samples are durable.
     pub after: AfterIngest,
     /// When a file counts as complete.
@@ -24,8 +27,19 @@ pub struct SampleDataset {
     pub form: SampleForm,
     /// The model that these samples are for.
     pub model: Option<ModelName>,
+    /// What is told of what the model says of them.
+    pub predictions: PredictionRules,
     /// What a single drop may ask of us.
     pub limits: SampleLimits,
+}
+
+/// What is told of predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PredictionRules {
+    /// Files of predictions that are kept, newest first.
+    pub keep_files: NonZeroUsize,
+    /// Whether a file has a column for the score of each class.
+    pub scores: bool,
 }
 
 /// What samples are.

@@ -17,6 +17,7 @@ mod inference;
 mod method;
 mod models;
 mod oracle;
+mod predictions;
 mod prometheus;
 mod reload;
 mod rolling;

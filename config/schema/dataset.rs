@@ -30,7 +30,7 @@ pub(super) fn dataset(field: &Field, base: &Path, state_dir: Option<&Path>, clai
         let kind = keys.required("kind", "`series`, `tiles` or `sequences`", kind);
         match kind {
             Some(Some(kind)) => {
-                let dataset = sample_dataset(keys, name, kind, base, claims)?;
+                let dataset = sample_dataset(keys, name, kind, base, state_dir, claims)?;
                 Some(AnyDataset::Samples(Box::new(dataset)))
             }
             _ => {
@@ -60,8 +60,9 @@ fn series_dataset(
     let limits = limits(&keys.field("limits"));
     let samples = foreign(keys, "samples", "tiles");
     let model = foreign(keys, "model", "tiles");
+    let predictions = foreign(keys, "predictions", "tiles");
     let (folders, series, asked) = (folders?, series?, asked?);
-    samples.and(model)?;
+    samples.and(model).and(predictions)?;
     Some(Dataset {
         name: name?,
         incoming: folders.incoming,
@@ -93,25 +94,31 @@ fn sample_dataset(
     name: Option<DatasetName>,
     kind: SampleKind,
     base: &Path,
+    state_dir: Option<&Path>,
     claims: &mut Claims,
 ) -> Option<SampleDataset> {
+    let outgoing = default_outgoing(state_dir, name.as_deref());
     let incoming = incoming(keys, base, claims);
+    let outgoing = folder(keys, "outgoing", base, outgoing, claims);
     let folders = folders(keys, base, incoming, claims);
     let landing = landing(&keys.field("landing"));
     let form = samples::form(&keys.field("samples"), kind);
     let model = keys.optional("model", |field| Some(claims.want_model(field, self::name(field)?)));
+    let predictions = samples::predictions(&keys.field("predictions"));
     let limits = sample_limits(&keys.field("limits"));
-    let others = ["series", "history", "forecast", "outgoing"].map(|key| foreign(keys, key, "series"));
+    let others = ["series", "history", "forecast"].map(|key| foreign(keys, key, "series"));
     let folders = folders?;
     others.into_iter().collect::<Option<Vec<()>>>()?;
     Some(SampleDataset {
         name: name?,
         incoming: folders.incoming,
         quarantine: folders.quarantine,
+        outgoing: outgoing?,
         after: folders.after,
         landing: landing?,
         form: form?,
         model: model?,
+        predictions: predictions?,
         limits: limits?,
     })
 }

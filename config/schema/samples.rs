@@ -1,4 +1,6 @@
-//! The section `samples`: which columns mean what, and what every sample is.
+//! The sections `samples`, which columns mean what and what every sample is, and `predictions`.
+
+use std::num::NonZeroUsize;
 
 use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task};
 
@@ -6,7 +8,7 @@ use super::series::Names;
 use crate::error::Complaint;
 use crate::field::{Field, Section};
 use crate::yaml::{Node, quoted};
-use crate::{SampleColumns, SampleForm, SampleKind};
+use crate::{PredictionRules, SampleColumns, SampleForm, SampleKind};
 
 /// A frame between the daemon and its decoder holds one.
 const LARGEST_SAMPLE: u64 = 32 << 20;
@@ -60,6 +62,17 @@ pub(super) fn form(field: &Field, kind: SampleKind) -> Option<SampleForm> {
             element,
             layout: layout?,
             labels: labels?,
+        })
+    })
+}
+
+pub(super) fn predictions(field: &Field) -> Option<PredictionRules> {
+    field.section(|keys| {
+        let keep_files = keys.or("keep_files", 100, |field| field.whole(1..=1_000_000));
+        let scores = keys.or("scores", true, |field| field.word(&[("all", true), ("none", false)]));
+        Some(PredictionRules {
+            keep_files: NonZeroUsize::new(keep_files?)?,
+            scores: scores?,
         })
     })
 }

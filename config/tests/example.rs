@@ -56,6 +56,7 @@ fn the_commented_example_shows_every_key() {
         "landing",
         "series",
         "samples",
+        "predictions",
         "history",
         "forecast",
         "limits",
@@ -101,7 +102,7 @@ fn known_keys(section: &str) -> Vec<String> {
         "datasets" => refused(&dataset("zzz: 1")),
         "models" => refused(&top("models: [{ zzz: 1 }]")),
         "promotion" | "retention" | "train" => refused(&top(&format!("models: [{{ {section}: {{ zzz: 1 }} }}]"))),
-        "samples" => refused(&samples("tiles", "samples: { zzz: 1 }")),
+        "samples" | "predictions" => refused(&samples("tiles", &format!("{section}: {{ zzz: 1 }}"))),
         _ => refused(&dataset(&format!("{section}: {{ zzz: 1 }}"))),
     };
     let line = errors

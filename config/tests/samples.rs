@@ -1,5 +1,7 @@
 //! Datasets of tiles and sequences.
 
+use std::path::Path;
+
 use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task};
 
 use super::{dataset, good, refused, samples};
@@ -44,6 +46,23 @@ fn tiles_and_sequences_are_set_as_written() {
     assert_eq!((letters.shape, letters.task), (shape, Task::Regress));
     let numbers = form("sequences", "sequence: x, shape: [2, 9], dtype: f32");
     assert_eq!((numbers.element, numbers.shape.bands), (ElementType::F32, 2));
+}
+
+#[test]
+fn predictions_go_into_a_folder_of_their_own_unless_told_otherwise() {
+    let told = |line: &str| good(&samples("tiles", line)).samples.remove(0);
+    let left_out = told("after: keep");
+    assert_eq!(left_out.outgoing, Path::new("/etc/forecastd/state/outgoing/a"));
+    assert_eq!(
+        (left_out.predictions.keep_files.get(), left_out.predictions.scores),
+        (100, true)
+    );
+    let set = told("predictions: { keep_files: 3, scores: none }");
+    assert_eq!((set.predictions.keep_files.get(), set.predictions.scores), (3, false));
+    assert_eq!(
+        told("outgoing: elsewhere").outgoing,
+        Path::new("/etc/forecastd/elsewhere")
+    );
 }
 
 #[test]
@@ -92,6 +111,18 @@ fn what_samples_cannot_be_is_told() {
                 "limits.channels: is for `kind: series` (leave it out here)",
             ),
             (
+                "outgoing: in",
+                "outgoing: `/etc/forecastd/in` is already `incoming` (every folder has one purpose)",
+            ),
+            (
+                "predictions: { keep_files: 0 }",
+                "predictions.keep_files: expected a whole number from 1 to 1000000, found the number 0",
+            ),
+            (
+                "predictions: { scores: some }",
+                "predictions.scores: expected `all` or `none`, found the text `some`",
+            ),
+            (
                 "model: m",
                 "model: there is no model `m` (one of the names under `models`)",
             ),
@@ -113,6 +144,11 @@ fn what_samples_cannot_be_is_told() {
                 "samples.alphabet: does not go with `dtype` (letters have an alphabet, numbers a type)",
             ),
         ],
+    );
+    let predicted = refused(&dataset("predictions: {}"));
+    assert_eq!(
+        predicted,
+        "datasets[0].predictions: is for `kind: tiles` (leave it out here)"
     );
     let series = refused(&dataset("samples: { id: i }"));
     assert_eq!(series, "datasets[0].samples: is for `kind: tiles` (leave it out here)");

@@ -22,6 +22,7 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::fit_job::Epoch;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::LandedFile;
+use crate::message::prediction::Predictions;
 use crate::message::rejected::Rejected;
 use crate::message::series_drop::SeriesDrop;
 use crate::planner::{Event, ModelJob};
@@ -39,6 +40,8 @@ pub(super) enum IngestJob {
     RecoverSamples(DatasetName, Epoch),
     /// Deal with a landed file of samples, at this time.
     IngestSamples(LandedFile, Arc<SampleDataset>, Timestamp),
+    /// Keep what was said of samples.
+    KeepPredictions(DatasetName, Epoch, Arc<Predictions>),
     /// Do something about models, at this time.
     Models(ModelJob, Timestamp),
 }
@@ -95,6 +98,11 @@ impl Ingest {
                 tell(Told::Event(Event::Ingested(IngestReport { file, outcome })));
                 Ok(())
             }
+            IngestJob::KeepPredictions(dataset, epoch, predictions) => {
+                let kept = self.keep_predictions(&dataset, &predictions)?;
+                tell(Told::Event(Event::PredictionsKept(dataset, epoch, kept)));
+                Ok(())
+            }
             IngestJob::Models(job, now) => {
                 let report = self.models(job, now)?;
                 tell(Told::Event(Event::Models(report)));
@@ -131,14 +139,32 @@ impl Ingest {
         let totals = self.store.totals()?.remove(dataset).unwrap_or_default();
         tell(Told::Totals(DatasetName::clone(dataset), totals));
         let recovered = self.store.recover_samples(dataset)?;
+        let predictions = self.store.recover_predictions(dataset)?;
         for error in recovered.damaged {
             tracing::error!(%dataset, %error, "the samples of a segment are missing");
             tell(Told::Damaged(DatasetName::clone(dataset), error));
         }
         let name = || DatasetName::clone(dataset);
         tell(Told::Event(Event::SamplesRecovered(name(), epoch, recovered.entries)));
+        tell(Told::Event(Event::PredictionsRecovered(name(), epoch, predictions)));
         tell(Told::Event(Event::RecoveryFinished(name(), epoch)));
         Ok(())
+    }
+
+    /// The inner error says why it is to be tried again.
+    fn keep_predictions(
+        &mut self,
+        dataset: &DatasetName,
+        predictions: &Predictions,
+    ) -> Result<Result<(), String>, StateError> {
+        match self.store.keep_predictions(dataset, predictions) {
+            Err(error) if error.is_fatal() => Err(error),
+            Err(error) => {
+                warn!(%dataset, %error, "predictions are not kept for now");
+                Ok(Err(error.to_string()))
+            }
+            Ok(()) => Ok(Ok(())),
+        }
     }
 
     /// Deals with a file. `commit` decodes and commits the private copy of one that is new.

@@ -4,6 +4,7 @@ mod change;
 mod event;
 mod ingest;
 mod models;
+mod predict;
 mod run;
 mod serving;
 mod trainings;

@@ -136,7 +136,8 @@ impl App {
         }));
 
         make_folders(&config);
-        let rooms = Rooms::open(&config, store, &options.executable, threads, &metrics, &events)?;
+        let infer = serving.infer();
+        let rooms = Rooms::open(&config, store, &options.executable, threads, infer, &metrics, &events)?;
         let pulse = Arc::new(Pulse::default());
         pulse.beat("planner", LOOP_PROMISE);
         let watchdog = tokio::spawn(feed_watchdog(Arc::clone(&pulse), events.clone()));
@@ -213,6 +214,7 @@ impl App {
                 match &event {
                     Event::Ingested(report) => self.metrics.ingested(report),
                     Event::Fitted(report) => self.metrics.fitted(report),
+                    Event::Predicted(report) => self.metrics.predicted(report),
                     Event::Models(report) => {
                         self.metrics.models(report);
                         self.serving.follow(report);
@@ -335,6 +337,11 @@ impl App {
             Command::IngestSamples(file, dataset) => {
                 self.rooms.ingest.send(IngestJob::IngestSamples(file, dataset, now()))
             }
+            Command::Predict(job) => self.rooms.predicts.send(job),
+            Command::KeepPredictions(dataset, epoch, predictions) => {
+                let job = IngestJob::KeepPredictions(dataset, epoch, predictions);
+                self.rooms.ingest.send(job)
+            }
             Command::Models(job) => self.rooms.ingest.send(IngestJob::Models(job, now())),
             Command::Fit(job) => self.rooms.fits.send(job),
             Command::WriteForecasts(batch, dataset) => self.rooms.writer.send((batch, dataset)),
@@ -429,6 +436,7 @@ impl App {
         self.stopping = true;
         systemd::stopping();
         self.readiness.send_replace(Readiness::Stopping);
+        self.rooms.predicts_stop.send_replace(true);
         self.apply(Event::Stopping);
     }
 

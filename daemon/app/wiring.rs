@@ -7,23 +7,28 @@ use std::time::Duration;
 
 use anyhow::Context;
 use forecastd_config::{Config, Dataset, Landing, Model, SampleDataset};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
 
 use super::event::AppEvent;
 use super::ingest::{Ingest, IngestJob, Told};
+use super::predict::Predict;
 use super::trainings::lay_out;
 use crate::intake::decoder::Decoder;
 use crate::intake::scan::Landings;
 use crate::intake::watch::{Watch, WatchSpec};
 use crate::message::fit_job::FitWork;
+use crate::message::inference::Infer;
+use crate::message::prediction::PredictJob;
 use crate::message::snapshot::ForecastBatch;
-use crate::planner::Event;
+use crate::planner::{Event, PREDICTORS};
 use crate::publish::forecast_writer::ForecastWriter;
 use crate::publish::metrics::Metrics;
 use crate::service::clock::now;
 use crate::state::{Store, requests_folder, run_folder};
 use crate::work::fit::{fit, pool};
 use crate::work::fit_on_device::FitDevice;
+use crate::work::predict::Predictor;
 use crate::work::torch_process::TorchProcess;
 use crate::work::train::{self, Trainer};
 use crate::work::worker::Workers;
@@ -40,6 +45,9 @@ pub(super) struct Rooms {
     pub(super) fits: Workers<FitWork>,
     pub(super) writer: Workers<(ForecastBatch, Arc<Dataset>)>,
     pub(super) trainer: Trainer,
+    pub(super) predicts: Workers<Box<PredictJob>>,
+    /// Told when no more is to be predicted: a drop may take long, and can be done again.
+    pub(super) predicts_stop: watch::Sender<bool>,
 }
 
 /// The sending half of the main loop, and the loop's own.
@@ -54,6 +62,7 @@ impl Rooms {
         store: Store,
         executable: &Path,
         fit_threads: NonZeroUsize,
+        infer: Arc<dyn Infer>,
         metrics: &Arc<Metrics>,
         events: &mpsc::Sender<AppEvent>,
     ) -> anyhow::Result<Self> {
@@ -78,6 +87,11 @@ impl Rooms {
         )
         .context("start the fit threads")?;
         let trainer = trainer(config, fit_threads, metrics, events).context("start the thread of trainings")?;
+        let (predicts_stop, stopping) = watch::channel(false);
+        let predictor = Predictor::new(infer, Handle::current(), stopping);
+        let predict = predict_worker(Predict::new(config.state_dir.clone(), predictor), events.clone());
+        let predicts = Workers::spawn("predict", vec![predict; PREDICTORS], busy(metrics), fatal(events))
+            .context("start the threads for predictions")?;
         let ingest = ingest_worker(Ingest::new(store, Decoder::new(executable.to_owned())), events.clone());
         let ingest =
             Workers::spawn("ingest", vec![ingest], busy(metrics), fatal(events)).context("start the ingest thread")?;
@@ -92,6 +106,8 @@ impl Rooms {
             fits,
             writer,
             trainer,
+            predicts,
+            predicts_stop,
         })
     }
 }
@@ -194,6 +210,10 @@ fn trainer(
         busy(metrics),
         fatal(events),
     )
+}
+
+fn predict_worker(predict: Predict, events: mpsc::Sender<AppEvent>) -> impl FnMut(Box<PredictJob>) + Clone {
+    move |job| send(&events, AppEvent::Plan(Event::Predicted(predict.work(&job))))
 }
 
 fn writer(events: mpsc::Sender<AppEvent>) -> impl FnMut((ForecastBatch, Arc<Dataset>)) {

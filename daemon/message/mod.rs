@@ -12,6 +12,7 @@ pub mod inference;
 pub mod ingest_report;
 pub mod landed_file;
 pub mod model;
+pub mod prediction;
 pub mod rejected;
 pub mod sample;
 pub mod series_drop;

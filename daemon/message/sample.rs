@@ -72,6 +72,8 @@ pub struct SampleEntry {
     pub split: Split,
     /// What is true of it.
     pub label: Option<Label>,
+    /// Whether its elements are those that counted for its id before: only what is said of them is new.
+    pub same_elements: bool,
 }
 
 #[cfg(test)]

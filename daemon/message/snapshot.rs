@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forecastd_config::{Dataset, DatasetName, ModelName, SampleDataset};
+use forecastd_models::dasha::{Agreement, LiveScore};
 use forecastd_models::{ChannelFit, ChannelName, FitFailure, Level, Timestamp};
 
+use super::content_key::ContentKey;
 use super::model::{ModelState, ModelVersion};
 use super::training::TrainingView;
 
@@ -37,6 +39,40 @@ pub struct SampleView {
     pub classes: BTreeMap<Arc<str>, [u64; 3]>,
     /// Files in its folder that are not dealt with yet.
     pub files_waiting: usize,
+    /// What its model says of them, if it has one.
+    pub predictions: Option<PredictionView>,
+}
+
+/// Predictions of a dataset as readers see them.
+#[derive(Clone, Debug, Default)]
+pub struct PredictionView {
+    /// The model.
+    pub model: ModelName,
+    /// Samples that wait for a prediction.
+    pub waiting: u64,
+    /// Why the active version cannot be asked about these samples, if it cannot.
+    pub held: Option<String>,
+    /// Samples without a label by what was said of them.
+    pub classes: BTreeMap<Arc<str>, u64>,
+    /// The share of the samples that were predicted lately, by class.
+    pub shares: Vec<(Arc<str>, f64)>,
+    /// What predictions of the active version and of the one in its shadow were worth, once their truth came.
+    pub live: Vec<LiveView>,
+    /// How often these two say the same.
+    pub agreement: Option<Agreement>,
+    /// How far samples lie from those of the training; see `forecastd_models::dasha::drift`.
+    pub drift: Option<f64>,
+}
+
+/// What predictions of one version were worth.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveView {
+    /// Which.
+    pub version: ContentKey,
+    /// What it is to its model.
+    pub state: ModelState,
+    /// Since the process started, the newest weighing most.
+    pub score: LiveScore,
 }
 
 /// A model as readers see it.

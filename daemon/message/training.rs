@@ -261,19 +261,6 @@ pub struct TrainingView {
     pub succeeded: Option<Timestamp>,
 }
 
-/// How a version does on samples whose labels came after its predictions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LiveAccuracy {
-    /// Of this model.
-    pub model: ModelName,
-    /// This version.
-    pub version: ContentKey,
-    /// By the metric that it was chosen by.
-    pub score: f64,
-    /// Over so many samples.
-    pub samples: u64,
-}
-
 /// Something that was entered into the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrainingNote {

@@ -9,6 +9,7 @@ use forecastd_config::{Dataset, DatasetName, Model, ModelName, SampleDataset};
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::landed_file::LandedFile;
 use crate::message::model::ModelChange;
+use crate::message::prediction::{PredictJob, Predictions};
 use crate::message::snapshot::{ForecastBatch, Snapshot};
 use crate::message::training::{TrainJob, Training, TrainingFailure, TrainingPlan};
 
@@ -24,6 +25,11 @@ pub enum Command {
     RecoverSamples(DatasetName, Epoch),
     /// Claim, decode and commit a file of samples; answered by `Ingested`.
     IngestSamples(LandedFile, Arc<SampleDataset>),
+    /// Predict samples of a drop. At most [`PREDICTORS`](super::PREDICTORS) at a time, one a dataset; answered by
+    /// `Predicted`.
+    Predict(Box<PredictJob>),
+    /// Keep what was said of samples. Not beside `Recover`, `Ingest` or `Models`; answered by `PredictionsKept`.
+    KeepPredictions(DatasetName, Epoch, Arc<Predictions>),
     /// Do something about models. Not beside `Recover`, `Ingest` or another of these; answered by `Models`.
     Models(ModelJob),
     /// Fit a batch, or pool channels. At most one for each fit worker at a time; answered by `Fitted` or `Pooled`.

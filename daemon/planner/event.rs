@@ -9,9 +9,10 @@ use crate::message::fit_job::{Epoch, FitReport, PoolReport};
 use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
 use crate::message::model::{ModelReport, ServingReport};
+use crate::message::prediction::{KeptPrediction, PredictReport};
 use crate::message::sample::SampleEntry;
 use crate::message::series_drop::SeriesDrop;
-use crate::message::training::{LiveAccuracy, TrainReport};
+use crate::message::training::TrainReport;
 
 /// Every input of the planner.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub enum Event {
     Recovered(DatasetName, Epoch, SeriesDrop),
     /// Samples that were durable before this process started, oldest first.
     SamplesRecovered(DatasetName, Epoch, Vec<SampleEntry>),
+    /// What was said of them before this process started.
+    PredictionsRecovered(DatasetName, Epoch, Vec<KeptPrediction>),
     /// There are no more of them.
     RecoveryFinished(DatasetName, Epoch),
     /// A landed file was dealt with, or could not be.
@@ -34,6 +37,10 @@ pub enum Event {
     Pooled(PoolReport),
     /// A forecast file was written, or could not be.
     Written,
+    /// Samples of a drop were predicted, or could not be.
+    Predicted(PredictReport),
+    /// What was said of samples is kept, or could not be.
+    PredictionsKept(DatasetName, Epoch, Result<(), String>),
     /// A folder that artifacts of a model land in was listed.
     ArtifactsListed(Listing),
     /// Such a folder cannot be listed.
@@ -46,8 +53,6 @@ pub enum Event {
     Serving(ServingReport),
     /// A training is over.
     Trained(TrainReport),
-    /// Labels came for samples that a version had predicted.
-    Lived(LiveAccuracy),
     /// A new, valid configuration is in force.
     Reconfigured(Arc<Config>),
     /// Time has passed; see [`Planner::wake_at`](super::Planner::wake_at).

@@ -21,10 +21,14 @@ use super::trainings::{Known, Trainings};
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::model::{ModelDone, ModelReport};
+use crate::message::prediction::PredictReport;
 use crate::message::snapshot::Snapshot;
 
 /// Channels in one batch at most: their windows are copied, so this bounds the memory in flight.
 const BATCH_CHANNELS: usize = 64;
+
+/// Drops that are predicted at a time, each of another dataset: while one is read, another is computed.
+pub const PREDICTORS: usize = 2;
 
 /// Least time between two snapshots while fits go on: building one touches every channel.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
@@ -44,13 +48,15 @@ pub struct Planner {
     trainings: Trainings,
     idle_fit_workers: usize,
     fit_workers: usize,
-    /// The ingest thread has a job: a file, a recovery, or something about models.
+    idle_predictors: usize,
+    /// The ingest thread has a job: a file, a recovery, predictions, or something about models.
     storing: bool,
     /// The writer has a batch.
     writing: bool,
     ingest_turn: Turn,
     fit_turn: Turn,
     write_turn: Turn,
+    predict_turn: Turn,
     back_off: Option<BackOff>,
     epochs: u64,
     generation: u64,
@@ -76,11 +82,13 @@ impl Planner {
             trainings: Trainings::default(),
             idle_fit_workers: fit_workers.get(),
             fit_workers: fit_workers.get(),
+            idle_predictors: PREDICTORS,
             storing: false,
             writing: false,
             ingest_turn: Turn::default(),
             fit_turn: Turn::default(),
             write_turn: Turn::default(),
+            predict_turn: Turn::default(),
             back_off: None,
             epochs: 0,
             generation: 0,
@@ -118,6 +126,12 @@ impl Planner {
                     self.unpublished = true;
                 }
             }
+            Event::PredictionsRecovered(name, epoch, kept) => {
+                if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
+                    samples.recover_predictions(kept);
+                    self.unpublished = true;
+                }
+            }
             Event::RecoveryFinished(name, epoch) => {
                 self.storing = false;
                 if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
@@ -144,6 +158,25 @@ impl Planner {
                 }
             }
             Event::Written => self.writing = false,
+            Event::Predicted(report) => {
+                self.idle_predictors += 1;
+                let PredictReport {
+                    dataset,
+                    epoch,
+                    outcome,
+                } = report;
+                if let Some(samples) = self.samples(&dataset).filter(|samples| samples.epoch() == epoch) {
+                    samples.predictions.finish(outcome, now);
+                    self.unpublished = true;
+                }
+            }
+            Event::PredictionsKept(name, epoch, kept) => {
+                self.storing = false;
+                if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
+                    samples.predictions_kept(kept.is_ok(), now);
+                    self.unpublished = true;
+                }
+            }
             Event::ArtifactsListed(listing) => self.models.list(listing),
             Event::ArtifactsUnreadable(model) => self.models.unreadable(&model),
             Event::Asked(requests) => self.models.asked(requests),
@@ -151,11 +184,16 @@ impl Planner {
                 self.storing = false;
                 self.trained(&report, now);
                 self.models.done(report, now);
+                for samples in &mut self.samples {
+                    if let Some(model) = &samples.config().model {
+                        let versions = self.models.versions(model);
+                        samples.predictions.versions_are(versions);
+                    }
+                }
                 self.unpublished = true;
             }
             Event::Serving(report) => self.models.serving(report),
             Event::Trained(report) => self.trainings.done(report),
-            Event::Lived(live) => self.trainings.lives(live),
             Event::Reconfigured(config) => self.reconfigure(&config, now),
             Event::Woken => {}
             Event::Stopping => self.stopping = true,
@@ -180,7 +218,9 @@ impl Planner {
         let models = self.models.wake_at();
         // While something is out for the ingest thread, its return is what wakes.
         let trainings = self.trainings.wake_at().filter(|_| !self.storing);
-        [back_off, publish, resting, models, trainings]
+        let samples = self.samples.iter();
+        let predictions = samples.filter_map(|samples| samples.predictions.wake_at()).min();
+        [back_off, publish, resting, models, trainings, predictions]
             .into_iter()
             .flatten()
             .min()
@@ -197,11 +237,20 @@ impl Planner {
 
     /// Whether no work is out.
     pub fn is_idle(&self) -> bool {
-        !self.storing && !self.writing && self.idle_fit_workers == self.fit_workers
+        let mut samples = self.samples.iter();
+        let all_kept = !samples.any(|samples| samples.predictions.is_unkept());
+        let all_back = self.idle_fit_workers == self.fit_workers && self.idle_predictors == PREDICTORS;
+        !self.storing && !self.writing && all_back && all_kept
     }
 
     fn dataset(&mut self, name: &DatasetName) -> Option<&mut DatasetState> {
         self.datasets.iter_mut().find(|dataset| dataset.name() == name)
+    }
+
+    #[cfg(test)]
+    pub(super) fn samples_of(&self, name: &str) -> &SampleState {
+        let found = self.samples.iter().find(|samples| **samples.name() == *name);
+        found.expect("a dataset of samples")
     }
 
     fn samples(&mut self, name: &DatasetName) -> Option<&mut SampleState> {
@@ -296,15 +345,47 @@ impl Planner {
     }
 
     fn plan(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        self.samples
+            .iter_mut()
+            .for_each(|samples| samples.predictions.wake(now));
+        self.plan_keeping(commands);
         if !self.stopping {
             self.plan_models(now, commands);
             self.plan_recovery(commands);
             self.plan_trainings(now, commands);
             self.plan_ingest(now, commands);
             self.plan_fits(now, commands);
+            self.plan_predictions(commands);
         }
         self.plan_publication(now, commands);
         self.plan_files(now, commands);
+    }
+
+    /// Before all else: a file of predictions is in its place, and a crash now would have all of it done again.
+    fn plan_keeping(&mut self, commands: &mut Vec<Command>) {
+        if self.storing {
+            return;
+        }
+        let unkept = self.samples.iter_mut().find_map(|samples| {
+            let predictions = samples.predictions.take_unkept()?;
+            Some((DatasetName::clone(samples.name()), samples.epoch(), predictions))
+        });
+        if let Some((name, epoch, predictions)) = unkept {
+            commands.push(Command::KeepPredictions(name, epoch, predictions));
+            self.storing = true;
+        }
+    }
+
+    fn plan_predictions(&mut self, commands: &mut Vec<Command>) {
+        for index in self.predict_turn.order(self.samples.len()) {
+            if self.idle_predictors > 0
+                && let Some(job) = self.samples[index].take_predict_job(&self.models)
+            {
+                commands.push(Command::Predict(Box::new(job)));
+                self.idle_predictors -= 1;
+                self.predict_turn = Turn(index);
+            }
+        }
     }
 
     /// Before drops: there is seldom anything to do, and somebody may be waiting for it.
@@ -330,9 +411,11 @@ impl Planner {
         let known = |model: &ModelName, dataset: &SampleDataset| {
             let state = samples.iter().find(|state| *state.name() == dataset.name);
             let state = state.filter(|state| state.recovery == Recovery::Done && state.files.ready() == 0);
+            let [active, _] = models.active_and_shadow(model);
             Known {
                 index: state.map(SampleState::index),
                 versions: models.versions(model),
+                live: state.and_then(|state| state.predictions.worth(active?)),
             }
         };
         let before = self.trainings.view();
@@ -446,7 +529,7 @@ impl Planner {
         commands.push(Command::Publish(Snapshot {
             generation: self.generation,
             datasets,
-            samples: self.samples.iter().map(SampleState::view).collect(),
+            samples: self.samples.iter().map(|samples| samples.view(&self.models)).collect(),
             models: self.models.view(),
             trainings: self.trainings.view(),
         }));

@@ -13,10 +13,11 @@ pub mod frequency;
 pub mod history;
 mod machine;
 pub mod pool;
+pub mod predictions;
 pub mod registry;
 pub mod samples;
 pub mod trainings;
 
 pub use command::{Command, ModelJob};
 pub use event::Event;
-pub use machine::Planner;
+pub use machine::{PREDICTORS, Planner};

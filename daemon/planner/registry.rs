@@ -182,6 +182,14 @@ impl Registry {
         self.models.iter().map(view).collect()
     }
 
+    /// The version of a model that answers, and the one in its shadow.
+    pub fn active_and_shadow(&self, model: &str) -> [Option<&ModelVersion>; 2] {
+        [ModelState::Active, ModelState::Shadow].map(|state| {
+            let mut versions = self.versions(model).iter();
+            versions.find(|version| version.state == state)
+        })
+    }
+
     fn entry(&mut self, model: &str) -> Option<&mut ModelEntry> {
         self.models.iter_mut().find(|entry| *entry.config.name == *model)
     }

@@ -6,11 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use forecastd_config::{DatasetName, SampleDataset};
+use forecastd_models::Timestamp;
 use forecastd_models::dasha::Split;
 
 use super::dataset::Recovery;
 use super::files::Files;
+use super::predictions::PredictionState;
+use super::registry::Registry;
 use crate::message::fit_job::Epoch;
+use crate::message::prediction::{KeptPrediction, PredictJob};
 use crate::message::sample::{Label, SampleEntry, SamplePlace};
 use crate::message::snapshot::SampleView;
 
@@ -20,6 +24,8 @@ pub struct SampleState {
     epoch: Epoch,
     config: Arc<SampleDataset>,
     index: SampleIndex,
+    /// What was said of them, and what waits for that.
+    pub predictions: PredictionState,
     /// Which files wait.
     pub files: Files,
     /// Whether what was durable before is known.
@@ -31,11 +37,15 @@ impl SampleState {
     /// under another form may be welcome now.
     pub fn reconfigured(known: Option<Self>, config: Arc<SampleDataset>, epoch: Epoch) -> Self {
         match known {
-            Some(known) => Self { config, ..known },
+            Some(mut known) => {
+                known.predictions.reconfigured();
+                Self { config, ..known }
+            }
             None => Self {
                 epoch,
                 config,
                 index: SampleIndex::default(),
+                predictions: PredictionState::default(),
                 files: Files::default(),
                 recovery: Recovery::Wanted,
             },
@@ -59,7 +69,28 @@ impl SampleState {
 
     /// Takes samples in; of two with one id the later counts.
     pub fn extend(&mut self, entries: impl IntoIterator<Item = SampleEntry>) {
-        entries.into_iter().for_each(|entry| self.index.insert(entry));
+        for entry in entries {
+            let before = self.index.get(&entry.id).map(|known| known.place);
+            self.predictions.arrived(&entry, before);
+            self.index.insert(entry);
+        }
+    }
+
+    /// Takes in what was said of samples before this process started.
+    pub fn recover_predictions(&mut self, kept: Vec<KeptPrediction>) {
+        self.predictions.recovered(kept, &self.index);
+    }
+
+    /// The next drop to predict, if its turn has come.
+    pub fn take_predict_job(&mut self, models: &Registry) -> Option<PredictJob> {
+        let model = self.config.model.as_ref().filter(|_| self.recovery == Recovery::Done)?;
+        let [active, shadow] = models.active_and_shadow(model);
+        self.predictions.take_job(&self.config, self.epoch, active, shadow)
+    }
+
+    /// The state has kept what was said, or could not.
+    pub fn predictions_kept(&mut self, is_kept: bool, now: Timestamp) {
+        self.predictions.kept(is_kept, &self.index, now);
     }
 
     /// What samples there are.
@@ -68,8 +99,13 @@ impl SampleState {
     }
 
     /// For readers.
-    pub fn view(&self) -> SampleView {
+    pub fn view(&self, models: &Registry) -> SampleView {
+        let predictions = self.config.model.as_ref().map(|model| {
+            let [active, shadow] = models.active_and_shadow(model);
+            self.predictions.view(model, active, shadow)
+        });
         SampleView {
+            predictions,
             config: Arc::clone(&self.config),
             unlabelled: self.index.unlabelled,
             labelled: self.index.labelled,

@@ -11,6 +11,7 @@ pub(crate) mod html;
 pub mod http;
 pub mod metrics;
 pub mod prediction_file;
+pub mod prediction_folder;
 
 pub use exposition::{Exposition, Readiness};
 pub use forecast_writer::{ForecastFile, ForecastFileError, ForecastWriter};

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use forecastd_models::dasha::Task;
+use forecastd_models::dasha::live::{THERE, likeliest};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -17,9 +18,6 @@ use tempfile::TempPath;
 use thiserror::Error;
 
 use super::forecast_writer::{place, unplaced};
-
-/// Probability from which one of several classes is said to be there.
-const THERE: f32 = 0.5;
 
 /// Why there is no file of predictions.
 #[derive(Debug, Error)]
@@ -42,12 +40,16 @@ pub struct PredictionLayout {
     pub positions: usize,
     /// The name of the column of ids; without it rows are numbered from 0.
     pub id: Option<String>,
+    /// Whether each class has a column for its score.
+    pub scores: bool,
+    /// The version of the model, where each row is to say it.
+    pub version: Option<String>,
 }
 
 /// A file in the making.
 ///
 /// Columns: `row` or the ids; for one class `label`, `probability` and `score_LABEL` of each; for several `labels` and
-/// `score_LABEL`; for numbers one each, by its name; for a class each position `mask`.
+/// `score_LABEL`; for numbers one each, by its name; for a class each position `mask`; at last `model_version`.
 #[derive(Debug)]
 pub struct PredictionFile {
     path: PathBuf,
@@ -56,6 +58,13 @@ pub struct PredictionFile {
     rows: i64,
     writer: ArrowWriter<File>,
     temporary: Option<TempPath>,
+}
+
+impl PredictionLayout {
+    /// Numbers to regress are what is predicted.
+    fn has_scores(&self) -> bool {
+        self.scores || self.task == Task::Regress
+    }
 }
 
 impl PredictionFile {
@@ -81,7 +90,7 @@ impl PredictionFile {
         })
     }
 
-    /// Adds rows of scores, one for each output; `ids` are those of all rows of the file, if there are any.
+    /// Adds rows of scores, one for each output; `ids` are those of these rows, if the file has any.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -94,14 +103,15 @@ impl PredictionFile {
             Task::Multilabel => columns.push(there(scores, &self.layout.labels)),
             Task::Regress | Task::Segment => {}
         }
-        for output in 0..outputs {
+        let shown = if self.layout.has_scores() { outputs } else { 0 };
+        for output in 0..shown {
             let of_output = scores.chunks_exact(outputs).map(|row| row[output]);
             columns.push(Arc::new(Float32Array::from_iter_values(of_output)));
         }
         self.write(rows, columns)
     }
 
-    /// Adds rows of masks, one byte for each position.
+    /// Adds rows of masks, one byte for each position; `ids` likewise.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -124,14 +134,18 @@ impl PredictionFile {
     }
 
     fn identity(&self, rows: usize, ids: Option<&[String]>) -> ArrayRef {
-        let first = self.rows as usize;
         match (ids, &self.layout.id) {
-            (Some(ids), Some(_)) => Arc::new(StringArray::from_iter_values(&ids[first..first + rows])),
+            (Some(ids), Some(_)) => Arc::new(StringArray::from_iter_values(ids)),
             _ => Arc::new(Int64Array::from_iter_values(self.rows..self.rows + rows as i64)),
         }
     }
 
-    fn write(&mut self, rows: usize, columns: Vec<ArrayRef>) -> Result<(), PredictionFileError> {
+    fn write(&mut self, rows: usize, mut columns: Vec<ArrayRef>) -> Result<(), PredictionFileError> {
+        if let Some(version) = &self.layout.version {
+            columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                version, rows,
+            ))));
+        }
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
         let batch = batch.map_err(failed(&self.path))?;
         self.rows += rows as i64;
@@ -169,9 +183,13 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
     };
     fields.extend(match layout.task {
         Task::Segment => Vec::new(),
+        _ if !layout.has_scores() => Vec::new(),
         Task::Regress => scores(""),
         Task::Classify | Task::Multilabel => scores("score_"),
     });
+    if layout.version.is_some() {
+        fields.push(Field::new("model_version", DataType::Utf8, false));
+    }
     let identity = match &layout.id {
         Some(id) if fields.iter().any(|field| field.name() == id) => Field::new("id", DataType::Utf8, false),
         Some(id) => Field::new(id, DataType::Utf8, false),
@@ -184,10 +202,7 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
 /// The likeliest class of each row, the first of equals, and its probability.
 fn best(scores: &[f32], labels: &[String]) -> [ArrayRef; 2] {
     let rows = scores.chunks_exact(labels.len().max(1));
-    let best: Vec<usize> = rows
-        .clone()
-        .map(|row| (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best }))
-        .collect();
+    let best: Vec<usize> = rows.clone().map(likeliest).collect();
     let names = StringArray::from_iter_values(best.iter().map(|class| &labels[*class]));
     let probabilities = rows.zip(&best).map(|(row, class)| row[*class]);
     [Arc::new(names), Arc::new(Float32Array::from_iter_values(probabilities))]
@@ -212,14 +227,20 @@ mod tests {
     use super::*;
 
     fn written(task: Task, id: Option<&str>, append: impl FnOnce(&mut PredictionFile)) -> RecordBatch {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("predictions.parquet");
         let layout = PredictionLayout {
             task,
             labels: vec!["no".to_owned(), "yes".to_owned()],
             positions: 2,
             id: id.map(str::to_owned),
+            scores: true,
+            version: None,
         };
+        written_as(layout, append)
+    }
+
+    fn written_as(layout: PredictionLayout, append: impl FnOnce(&mut PredictionFile)) -> RecordBatch {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("predictions.parquet");
         let mut file = PredictionFile::create(&path, layout).expect("created");
         append(&mut file);
         file.finish().expect("finished");
@@ -238,8 +259,8 @@ mod tests {
     fn a_class_has_its_probability_and_every_score() {
         let ids = ["a".to_owned(), "b".to_owned()];
         let rows = written(Task::Classify, Some("name"), |file| {
-            file.append_scores(&[0.25, 0.75], Some(&ids)).expect("one row");
-            file.append_scores(&[0.5, 0.5], Some(&ids)).expect("another");
+            file.append_scores(&[0.25, 0.75], Some(&ids[..1])).expect("one row");
+            file.append_scores(&[0.5, 0.5], Some(&ids[1..])).expect("another");
         });
         assert_eq!(names(&rows), "name label probability score_no score_yes");
         let text = |column: usize, row: usize| rows.column(column).as_string::<i32>().value(row).to_owned();
@@ -248,6 +269,29 @@ mod tests {
             ("b".into(), "yes".into(), "no".into())
         );
         assert_eq!(rows.column(2).as_primitive::<Float32Type>().values(), &[0.75, 0.5]);
+    }
+
+    #[test]
+    fn scores_of_classes_may_be_left_out_and_every_row_may_say_its_version() {
+        let of = |task| {
+            let layout = PredictionLayout {
+                task,
+                labels: vec!["no".to_owned(), "yes".to_owned()],
+                positions: 1,
+                id: Some("id".to_owned()),
+                scores: false,
+                version: Some("3f2a".to_owned()),
+            };
+            written_as(layout, |file| {
+                file.append_scores(&[0.25, 0.75], Some(&["a".to_owned()]))
+                    .expect("a row");
+            })
+        };
+        let rows = of(Task::Classify);
+        assert_eq!(names(&rows), "id label probability model_version");
+        assert_eq!(rows.column(3).as_string::<i32>().value(0), "3f2a");
+        assert_eq!(names(&of(Task::Multilabel)), "id labels model_version");
+        assert_eq!(names(&of(Task::Regress)), "id no yes model_version");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
 pub use registry::{RegistryView, StagedModel};
-pub use samples::{CommittedSamples, RecoveredSamples, SampleExport};
+pub use samples::{CommittedSamples, KeptSample, RecoveredSamples, SampleExport, SampleReader};
 pub use trainings::run_folder;
 
 use crate::message::account::{RowAccount, RowReason};

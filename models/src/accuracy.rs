@@ -132,19 +132,19 @@ impl MeanChange {
 
 /// A mean that forgets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Mean {
+pub(crate) struct Mean {
     sum: f64,
     weight: f64,
 }
 
 impl Mean {
-    fn add(&mut self, value: f64, half_life: f64) {
+    pub(crate) fn add(&mut self, value: f64, half_life: f64) {
         let keep = (-1.0 / half_life).exp2();
         self.sum = self.sum * keep + value;
         self.weight = self.weight * keep + 1.0;
     }
 
-    fn value(&self) -> Option<f64> {
+    pub(crate) fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
     }
 }

@@ -158,16 +158,22 @@ impl Predict {
             labels: description.labels.clone(),
             positions,
             id: self.reading.id().map(str::to_owned),
+            scores: true,
+            version: None,
         };
         let mut file = PredictionFile::create(&self.out, layout)?;
         let record = match task {
             Task::Segment => positions,
             _ => 4 * description.labels.len(),
         };
+        let mut ids = ids.as_deref();
         each_piece(results, record, |bytes| {
+            let of_piece = ids.map(|all| all.split_at(bytes.len() / record.max(1)));
+            ids = of_piece.map(|(_, later)| later);
+            let of_piece = of_piece.map(|(of_piece, _)| of_piece);
             match task {
-                Task::Segment => file.append_masks(bytes, ids.as_deref())?,
-                _ => file.append_scores(&singles(bytes), ids.as_deref())?,
+                Task::Segment => file.append_masks(bytes, of_piece)?,
+                _ => file.append_scores(&singles(bytes), of_piece)?,
             }
             Ok(())
         })?;

@@ -894,6 +894,7 @@ models: [{ name: m, incoming: ./m, train: { first: 20 } }]
         place: SamplePlace { sequence: 3, row },
         split: if row < 14 { Split::Train } else { Split::Validation },
         label: Some(Label::Class((row % 2).to_string())),
+        same_elements: false,
     };
     let epoch = epoch.expect("samples are asked for");
     story.tell(Event::SamplesRecovered("t".into(), epoch, (0..20).map(entry).collect()));

@@ -19,6 +19,7 @@ fn entry(id: &str, row: u32, split: Split, label: Option<&str>) -> SampleEntry {
         place: SamplePlace { sequence: 1, row },
         split,
         label: label.map(|class| Label::Class(class.to_owned())),
+        same_elements: false,
     }
 }
 

@@ -21,8 +21,7 @@ use super::command::ModelJob;
 use super::samples::SampleIndex;
 use crate::message::model::{ModelState, ModelVersion};
 use crate::message::training::{
-    LiveAccuracy, TrainJob, TrainReport, Training, TrainingFailure, TrainingFault, TrainingNote, TrainingObstacle,
-    TrainingView,
+    TrainJob, TrainReport, Training, TrainingFailure, TrainingFault, TrainingNote, TrainingObstacle, TrainingView,
 };
 
 /// Wait after something could not be entered into the books.
@@ -54,7 +53,6 @@ struct Entry {
     model: Arc<Model>,
     dataset: Arc<SampleDataset>,
     asked: bool,
-    live: Option<LiveAccuracy>,
     obstacle: Option<TrainingObstacle>,
 }
 
@@ -65,6 +63,9 @@ pub struct Known<'a> {
     pub index: Option<&'a SampleIndex>,
     /// Of the model.
     pub versions: &'a [ModelVersion],
+    /// What predictions of the active version were worth whose labels came later, by the metric that it was chosen by,
+    /// and how many these are.
+    pub live: Option<(f64, u64)>,
 }
 
 impl Trainings {
@@ -78,12 +79,11 @@ impl Trainings {
             };
             let known = before.iter().position(|entry| entry.model.name == model.name);
             let known = known.map(|place| before.swap_remove(place));
-            let (asked, live) = known.map_or((false, None), |entry| (entry.asked, entry.live));
+            let asked = known.is_some_and(|entry| entry.asked);
             self.entries.push(Entry {
                 model: Arc::new(model.clone()),
                 dataset: Arc::new(dataset.clone()),
                 asked,
-                live,
                 obstacle: None,
             });
         }
@@ -99,13 +99,6 @@ impl Trainings {
     pub fn asked(&mut self, model: &ModelName) {
         if let Some(entry) = self.entry_mut(model) {
             entry.asked = true;
-        }
-    }
-
-    /// How a version does on samples whose labels came later.
-    pub fn lives(&mut self, live: LiveAccuracy) {
-        if let Some(entry) = self.entry_mut(&live.model) {
-            entry.live = Some(live);
         }
     }
 
@@ -242,7 +235,7 @@ impl Trainings {
             let (model, Some(config)) = (&entry.model.name, &entry.model.training) else {
                 continue;
             };
-            let Known { index, versions } = known(model, &entry.dataset);
+            let Known { index, versions, live } = known(model, &entry.dataset);
             let Some(index) = index else { continue };
             let books: Vec<Training> = self
                 .books
@@ -257,7 +250,7 @@ impl Trainings {
                 index,
                 versions,
                 books: &books,
-                live: entry.live.as_ref(),
+                live,
                 asked: entry.asked,
             }
             .due(now);

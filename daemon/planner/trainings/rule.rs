@@ -8,7 +8,7 @@ use forecastd_models::dasha::card::Candidate;
 use forecastd_models::dasha::{Backbone, BackboneChoice, Task};
 
 use crate::message::model::{ModelState, ModelVersion};
-use crate::message::training::{LiveAccuracy, Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason};
+use crate::message::training::{Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason};
 use crate::planner::samples::SampleIndex;
 
 /// First wait after a training that failed, doubled with each further one.
@@ -32,7 +32,8 @@ pub(super) struct Facts<'a> {
     pub(super) versions: &'a [ModelVersion],
     /// Of the model: the last training that made a version, and all later ones.
     pub(super) books: &'a [Training],
-    pub(super) live: Option<&'a LiveAccuracy>,
+    /// What predictions of the active version were worth whose labels came later, and how many these are.
+    pub(super) live: Option<(f64, u64)>,
     /// Whether somebody asked for it.
     pub(super) asked: bool,
 }
@@ -109,15 +110,12 @@ impl Facts<'_> {
 
     /// By how much the active version does worse than it promised, where that is too much.
     fn fallen(&self) -> Option<String> {
-        let (live, drop, active) = (self.live?, self.config.accuracy_drop?, self.active()?);
+        let ((live, samples), drop, active) = (self.live?, self.config.accuracy_drop?, self.active()?);
         let promised = active.facts.validation?;
-        let counts = live.version == active.version && live.samples >= FEWEST_LIVE;
-        (counts && live.score <= promised - drop).then(|| {
+        (samples >= FEWEST_LIVE && live <= promised - drop).then(|| {
             format!(
-                "{} is {:.4} on {} samples whose labels came later, where validation promised {promised:.4}",
+                "{} is {live:.4} on {samples} samples whose labels came later, where validation promised {promised:.4}",
                 active.facts.metric.name(),
-                live.score,
-                live.samples
             )
         })
     }

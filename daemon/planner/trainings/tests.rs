@@ -50,6 +50,7 @@ impl Story {
                 place: SamplePlace { sequence: 4, row },
                 split: if row < 14 { Split::Train } else { Split::Validation },
                 label: Some(Label::Class((row % 2).to_string())),
+                same_elements: false,
             }));
             state
         });
@@ -69,6 +70,7 @@ impl Story {
             Known {
                 index: state.filter(|_| !busy).map(SampleState::index),
                 versions: &[],
+                live: None,
             }
         };
         self.trainings.take_job(known, self.now)
@@ -243,6 +245,7 @@ fn what_keeps_a_training_from_being_is_shown_until_other_samples_come() {
             place: SamplePlace { sequence: 5, row },
             split,
             label: Some(Label::Class((row % 2).to_string())),
+            same_elements: false,
         })
     };
     story.samples[0].extend(relabel(Split::Train));

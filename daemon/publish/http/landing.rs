@@ -2,11 +2,12 @@
 //! with nothing loaded from anywhere.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use forecastd_models::{ChannelFit, Forecast, Timestamp};
 
 use super::sparkline::{Sparkline, widest};
-use crate::message::snapshot::{ChannelView, DatasetView, SampleView, Snapshot, StepAccuracy};
+use crate::message::snapshot::{ChannelView, DatasetView, PredictionView, SampleView, Snapshot, StepAccuracy};
 use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::html::{Escaped, Figure};
 use crate::publish::metrics::Metrics;
@@ -60,6 +61,7 @@ fn write_page(html: &mut String, exposition: &Exposition, now: Timestamp) -> fmt
     write_status(html, &exposition.readiness(), metrics.started(), &snapshot, now)?;
     write_datasets(html, &snapshot, metrics, now)?;
     write_samples(html, &snapshot, metrics)?;
+    write_predictions(html, &snapshot)?;
     for view in &snapshot.datasets {
         write_channels(html, view)?;
     }
@@ -150,13 +152,69 @@ fn write_samples(html: &mut String, snapshot: &Snapshot, metrics: &Metrics) -> f
     html.write_str("</table></div>\n")
 }
 
+/// One line a dataset whose samples a model predicts.
+fn write_predictions(html: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    let predicted = snapshot.samples.iter();
+    let predicted: Vec<_> = predicted
+        .filter_map(|view| Some((&view.config.name, view.predictions.as_ref()?)))
+        .collect();
+    if predicted.is_empty() {
+        return Ok(());
+    }
+    html.write_str(
+        "<h2>Predictions</h2>\n<div><table>\n<tr><th>Dataset<th>Model<th class=n>Waiting<th>Said of those without a label\
+         <th>Worth, once labels came<th class=n>Drift</tr>\n",
+    )?;
+    for (dataset, view) in predicted {
+        let (dataset, model) = (Escaped(dataset), Escaped(&view.model));
+        write!(
+            html,
+            "<tr><td>{dataset}<td>{model}<td class=n>{}<td class=name>",
+            view.waiting
+        )?;
+        match &view.held {
+            Some(held) => write!(html, "nothing: {}", Escaped(held))?,
+            None => write_counts(html, view.classes.iter().map(|(class, count)| (class, *count)))?,
+        }
+        html.write_str("<td>")?;
+        write_worth(html, view)?;
+        match view.drift {
+            Some(drift) => writeln!(html, "<td class=n>{drift:.2}</tr>")?,
+            None => writeln!(html, "<td class=n></tr>")?,
+        }
+    }
+    html.write_str("</table></div>\n")
+}
+
+/// What predictions of the active version and of the one in its shadow were worth, and how often both say the same.
+fn write_worth(html: &mut String, view: &PredictionView) -> fmt::Result {
+    let mut separator = "";
+    for live in &view.live {
+        if let Some((measure, value)) = live.score.value() {
+            let (state, measure, scored) = (live.state.label(), measure.label(), live.score.scored());
+            write!(html, "{separator}{state}: {measure} {value:.3} ({scored} scored)")?;
+            separator = "; ";
+        }
+    }
+    if let Some(share) = view.agreement.and_then(|agreement| agreement.share()) {
+        write!(html, "{separator}they agree on {:.1} %", 100.0 * share)?;
+    }
+    Ok(())
+}
+
 /// Classes with their samples, in order of name.
 fn write_classes(html: &mut String, view: &SampleView) -> fmt::Result {
-    for (place, (class, counts)) in view.classes.iter().take(CLASSES).enumerate() {
+    let classes = view.classes.iter();
+    write_counts(html, classes.map(|(class, counts)| (class, counts.iter().sum())))
+}
+
+fn write_counts<'c>(html: &mut String, classes: impl ExactSizeIterator<Item = (&'c Arc<str>, u64)>) -> fmt::Result {
+    let more = classes.len().saturating_sub(CLASSES);
+    for (place, (class, count)) in classes.take(CLASSES).enumerate() {
         let comma = if place > 0 { ", " } else { "" };
-        write!(html, "{comma}{} {}", Escaped(class), counts.iter().sum::<u64>())?;
+        write!(html, "{comma}{} {count}", Escaped(class))?;
     }
-    match view.classes.len().saturating_sub(CLASSES) {
+    match more {
         0 => Ok(()),
         more => write!(html, " and {more} more"),
     }

@@ -4,8 +4,8 @@
 use forecastd_models::{Decline, Fallback, FitFailure};
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use crate::message::account::RowReason;
@@ -408,6 +408,11 @@ impl Register<'_> {
         self.enter(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(buckets.to_vec()),
         ))
+    }
+
+    pub(super) fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.enter(HistogramVec::new(options, labels))
     }
 
     fn enter<C: Collector + Clone + 'static>(&self, family: prometheus::Result<C>) -> C {

@@ -4,6 +4,7 @@
 
 mod families;
 mod models;
+mod predictions;
 mod process;
 mod samples;
 mod trainings;
@@ -20,6 +21,7 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
 use self::models::ModelFamilies;
+use self::predictions::PredictionFamilies;
 use self::process::ProcessUse;
 use self::samples::SampleFamilies;
 use self::trainings::TrainingFamilies;
@@ -29,6 +31,7 @@ use crate::message::fit_job::{FitReport, FitWay};
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::Listing;
 use crate::message::model::ModelReport;
+use crate::message::prediction::PredictReport;
 use crate::message::snapshot::Snapshot;
 use crate::message::torch_status::{TorchFits, TorchStatus};
 use crate::message::training::TrainingProgress;
@@ -47,6 +50,7 @@ pub struct Metrics {
     models: ModelFamilies,
     samples: SampleFamilies,
     trainings: TrainingFamilies,
+    predictions: PredictionFamilies,
     started: Timestamp,
     /// The last error of each dataset that has label sets. The lock also keeps adding, removing and counting apart.
     datasets: Mutex<BTreeMap<DatasetName, Option<String>>>,
@@ -71,6 +75,7 @@ impl Metrics {
             models: ModelFamilies::register(&register),
             samples: SampleFamilies::register(&register),
             trainings: TrainingFamilies::register(&register),
+            predictions: PredictionFamilies::register(&register),
             started,
             datasets: Mutex::default(),
             registry,
@@ -125,6 +130,7 @@ impl Metrics {
                 family.with_label_values(&[&**dataset, reason]);
             }
         }
+        self.predictions.added(dataset);
         datasets.insert(Arc::clone(dataset), None);
     }
 
@@ -140,6 +146,7 @@ impl Metrics {
             let _ = family.remove_label_values(&[dataset]);
         }
         let _ = self.intake.last_scan.remove_label_values(&[dataset]);
+        self.predictions.removed(dataset);
         for (family, reasons) in self.reasons().into_iter().chain(self.sample_reasons()) {
             for reason in &reasons {
                 let _ = family.remove_label_values(&[dataset, reason]);
@@ -253,6 +260,15 @@ impl Metrics {
         });
     }
 
+    /// A drop of samples was predicted, or could not be.
+    pub fn predicted(&self, report: &PredictReport) {
+        self.tell(&report.dataset, |last_error| {
+            if let Some(error) = self.predictions.done(report) {
+                *last_error = Some(error);
+            }
+        });
+    }
+
     /// A worker thread was at work for `busy`.
     pub fn worker_busy(&self, worker: &str, busy: Duration) {
         let family = &self.fit.worker_busy;
@@ -265,6 +281,7 @@ impl Metrics {
         self.models.published(&snapshot.models);
         self.samples.published(&snapshot.samples);
         self.trainings.published(&snapshot.trainings);
+        self.predictions.published(&snapshot.samples);
         for view in &snapshot.samples {
             let dataset = &*view.config.name;
             self.tell(dataset, |_| {

@@ -1,19 +1,20 @@
 //! The ledger: what became of every file, which segments live, and the sums over both, in SQLite.
 //!
-//! The only place that speaks SQL, with `record` for what changes it, `models` for versions of models, `samples` for
-//! tiles and sequences, `trainings` for the
-//! networks that are trained here, and `audit` for the questions that only `fsck` asks. It touches no segment file.
+//! The only place that speaks SQL, with `record` for what changes it, `models` for versions of models, `samples` and
+//! `predictions` for tiles and sequences, `trainings` for the networks that are trained here, and `audit` for the questions
+//! that only `fsck` asks. It touches no segment file.
 
 mod audit;
 mod models;
+mod predictions;
 mod record;
 mod samples;
 mod trainings;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forecastd_config::DatasetName;
@@ -33,8 +34,8 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
-/// The version of `schema.sql`, `models.sql`, `samples.sql` and `trainings.sql` together.
-const SCHEMA_VERSION: i64 = 5;
+/// The version of `schema.sql`, `models.sql`, `samples.sql`, `trainings.sql` and `predictions.sql` together.
+const SCHEMA_VERSION: i64 = 6;
 
 /// From version 1, where a content could be committed only once, to version 2.
 const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
@@ -48,6 +49,8 @@ const SAMPLES: &str = include_str!("samples.sql");
 
 /// What version 5 adds: trainings.
 const TRAININGS: &str = include_str!("trainings.sql");
+/// What version 6 adds: predictions.
+const PREDICTIONS: &str = include_str!("predictions.sql");
 
 /// How long to wait for someone who looks into the ledger with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +93,10 @@ impl Ledger {
             if version < 4 {
                 migration.execute_batch(SAMPLES)?;
             }
-            migration.execute_batch(TRAININGS)?;
+            if version < 5 {
+                migration.execute_batch(TRAININGS)?;
+            }
+            migration.execute_batch(PREDICTIONS)?;
             migration.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             migration.commit()?;
         }
@@ -227,19 +233,31 @@ impl Ledger {
         let sql = "SELECT sequence, level, file, rows, bytes, oldest, newest, hash FROM segments
                    WHERE dataset = ?1 AND newest >= ?2 AND oldest <= ?3 ORDER BY sequence";
         let mut query = self.connection.prepare_cached(sql)?;
-        let segments = query.query_map([dataset, oldest.0, newest.0], |row| {
-            Ok(Segment {
-                sequence: row.get(0)?,
-                level: row.get(1)?,
-                file: row.get(2)?,
-                rows: unsigned(row, 3)?,
-                bytes: unsigned(row, 4)?,
-                oldest: Timestamp(row.get(5)?),
-                newest: Timestamp(row.get(6)?),
-                hash: row.get(7)?,
-            })
-        })?;
+        let segments = query.query_map([dataset, oldest.0, newest.0], segment)?;
         Ok(segments.collect::<Result<_, _>>()?)
+    }
+
+    /// The live segment with this sequence.
+    pub(super) fn segment(&self, sequence: i64) -> Result<Segment, StateError> {
+        let sql = "SELECT sequence, level, file, rows, bytes, oldest, newest, hash FROM segments WHERE sequence = ?1";
+        Ok(self.connection.prepare_cached(sql)?.query_row([sequence], segment)?)
+    }
+
+    /// Where the drop with this number lay.
+    pub(super) fn drop_path(&self, drop: i64) -> Result<PathBuf, StateError> {
+        let sql = "SELECT path FROM drops WHERE id = ?1";
+        let path = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([drop], |row| row.get(0))?;
+        Ok(match path {
+            Value::Text(text) => text.into(),
+            Value::Blob(bytes) => OsString::from_vec(bytes).into(),
+            other => {
+                let detail = format!("table drops: the path of {drop} is {other:?}");
+                return Err(StateError::BadLedger { detail });
+            }
+        })
     }
 
     /// The sums over the ledger, by dataset.
@@ -274,6 +292,19 @@ fn counter_of<'a>(totals: &'a mut DropTotals, counter: &str, reason: &str) -> Re
             let detail = format!("table totals: unknown counter {counter:?}");
             return Err(StateError::BadLedger { detail });
         }
+    })
+}
+
+fn segment(row: &Row<'_>) -> rusqlite::Result<Segment> {
+    Ok(Segment {
+        sequence: row.get(0)?,
+        level: row.get(1)?,
+        file: row.get(2)?,
+        rows: unsigned(row, 3)?,
+        bytes: unsigned(row, 4)?,
+        oldest: Timestamp(row.get(5)?),
+        newest: Timestamp(row.get(6)?),
+        hash: row.get(7)?,
     })
 }
 

@@ -58,6 +58,7 @@ impl Ledger {
                 },
                 split: split_of(row.get(3)?)?,
                 label: label.as_deref().map(label_of).transpose()?,
+                same_elements: false,
             });
         }
         Ok(entries)
@@ -98,7 +99,7 @@ fn split_of(byte: u8) -> Result<Split, StateError> {
     Split::from_byte(byte).ok_or_else(|| StateError::BadLedger { detail: detail() })
 }
 
-fn label_of(text: &str) -> Result<Label, StateError> {
+pub(super) fn label_of(text: &str) -> Result<Label, StateError> {
     let detail = || format!("table samples: unknown label {text:?}");
     Label::from_json(text).ok_or_else(|| StateError::BadLedger { detail: detail() })
 }

@@ -5,6 +5,8 @@
 //! of samples are never merged and never expire; what a revision replaced stays in its segment.
 
 mod export;
+mod predictions;
+mod reader;
 mod segment;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,6 +16,7 @@ use forecastd_config::DatasetName;
 use forecastd_models::dasha::Split;
 
 pub use export::SampleExport;
+pub use reader::{KeptSample, SampleReader};
 pub(super) use segment::is_of_samples;
 
 use super::commit::check_books;
@@ -75,17 +78,19 @@ impl Store {
         let live: HashMap<i64, Segment> = live.into_iter().map(|segment| (segment.sequence, segment)).collect();
         let sequence = self.ledger.next_drop()?;
         let mut writer = Writer::new(&self.disk, &folder, sequence, meta.received);
-        let mut fresh = Vec::new();
+        let (mut fresh, mut same_elements) = (Vec::new(), Vec::new());
         let spool = self.spool();
         while let Some(sample) = samples.next().map_err(StateError::io("read", &spool))? {
             let content = *blake3::hash(&sample.elements).as_bytes();
-            if let Some(known) = self.ledger.sample(id, &sample.id)?
+            let before = self.ledger.sample(id, &sample.id)?;
+            if let Some(known) = &before
                 && known.says(&sample, &content)
                 && self.is_there(&folder, live.get(&known.place.sequence))?
             {
                 account.duplicate += 1;
                 continue;
             }
+            same_elements.push(before.is_some_and(|known| known.content == content));
             let row = writer.push(&sample, &content)?;
             let known = Known {
                 place: SamplePlace { sequence, row },
@@ -107,7 +112,12 @@ impl Store {
         if let Some(dataset) = self.datasets.get_mut(&meta.dataset) {
             dataset.newest = dataset.newest.max(segment.map(|segment| segment.newest));
         }
-        let fresh = fresh.into_iter().map(|(id, known)| entry(id, known)).collect();
+        let fresh = fresh.into_iter().zip(same_elements);
+        let fresh = fresh.map(|((id, known), same_elements)| SampleEntry {
+            same_elements,
+            ..entry(id, known)
+        });
+        let fresh = fresh.collect();
         Ok(CommittedSamples { account, fresh })
     }
 
@@ -191,6 +201,7 @@ fn entry(id: String, known: Known) -> SampleEntry {
         place: known.place,
         split: known.split,
         label: known.label.as_deref().and_then(Label::from_json),
+        same_elements: false,
     }
 }
 
@@ -233,7 +244,7 @@ pub(super) fn check_index(
     let mut counts = BTreeMap::new();
     for segment in live {
         let sequence = segment.sequence;
-        let read = segment::read(folder, segment, |row, kept| {
+        let read = segment::read(folder, segment, |row, kept| -> Result<(), StateError> {
             let known = Known {
                 place: SamplePlace { sequence, row },
                 split: kept.split,

@@ -212,15 +212,15 @@ pub(super) fn look(folder: &Path, segment: &Segment) -> Result<(), StateError> {
 }
 
 /// Goes through the rows of a segment, whose hash has been looked at or will be.
-pub(super) fn read(
+pub(super) fn read<E: From<StateError>>(
     folder: &Path,
     segment: &Segment,
-    mut take: impl FnMut(u32, Kept<'_>) -> Result<(), StateError>,
-) -> Result<(), StateError> {
+    mut take: impl FnMut(u32, Kept<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let path = folder.join(&segment.file);
     let damaged = |detail: &dyn std::fmt::Display| StateError::damaged(&path, detail.to_string());
     let file = match File::open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(damaged(&"it is gone")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(damaged(&"it is gone").into()),
         file => file.map_err(StateError::io("open", &path))?,
     };
     let options = ArrowReaderOptions::new().with_schema(schema());

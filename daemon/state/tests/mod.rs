@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod model;
+mod predictions;
 mod registry;
 mod samples;
 mod trainings;
@@ -247,7 +248,8 @@ fn a_ledger_of_the_version_before_is_brought_up_to_date_and_keeps_what_it_knows(
     scene.drop(&rows);
     scene.store = None;
     let ledger = rusqlite::Connection::open(scene.folder.path().join("ledger.sqlite")).expect("opened");
-    let version_1 = "DROP TABLE trainings; DROP TABLE samples; DROP TABLE model_transitions; DROP TABLE model_versions;
+    let version_1 = "DROP TABLE predictions; DROP TABLE trainings; DROP TABLE samples;
+        DROP TABLE model_transitions; DROP TABLE model_versions;
         DROP INDEX drops_by_content;
         CREATE UNIQUE INDEX drops_by_content ON drops (dataset, key) WHERE outcome = 'committed';
         PRAGMA user_version = 1;";

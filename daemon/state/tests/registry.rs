@@ -333,7 +333,8 @@ fn a_ledger_from_before_models_is_looked_at_as_it_is_and_then_brought_up_to_date
     scene.drop(&[("x", 1, 1.0)]);
     scene.store = None;
     let ledger = rusqlite::Connection::open(scene.folder.path().join("ledger.sqlite")).expect("opened");
-    let version_2 = "DROP TABLE trainings; DROP TABLE samples; DROP TABLE model_transitions; DROP TABLE model_versions; PRAGMA user_version = 2;";
+    let version_2 = "DROP TABLE predictions; DROP TABLE trainings; DROP TABLE samples;
+        DROP TABLE model_transitions; DROP TABLE model_versions; PRAGMA user_version = 2;";
     ledger.execute_batch(version_2).expect("as it was");
     drop(ledger);
     let view = RegistryView::open(scene.folder.path()).expect("opened");

@@ -11,7 +11,7 @@ use super::*;
 use crate::message::sample::{Label, Sample, SampleDrop, SamplePlace};
 
 /// A sample of two bytes: id, elements, label.
-type Told = (&'static str, [u8; 2], Option<&'static str>);
+pub(super) type Told = (&'static str, [u8; 2], Option<&'static str>);
 
 struct Given(VecDeque<Sample>);
 
@@ -33,7 +33,7 @@ fn file(scene: &mut Scene, number: u64) -> DropMeta {
     }
 }
 
-fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<CommittedSamples, StateError> {
+pub(super) fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<CommittedSamples, StateError> {
     let meta = file(scene, number);
     let sample = |(id, elements, label): &Told| Sample {
         id: (*id).to_owned(),
@@ -49,7 +49,7 @@ fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<Committed
     scene.store().commit_samples(&meta, &mut given, account)
 }
 
-fn commit(scene: &mut Scene, number: u64, told: &[Told]) -> RowAccount {
+pub(super) fn commit(scene: &mut Scene, number: u64, told: &[Told]) -> RowAccount {
     let account = try_commit(scene, number, told).expect("committed").account;
     scene.audit();
     account

@@ -142,12 +142,12 @@ pub fn has_two_strands(element: &ElementType, task: Task) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dasha::normalisation::Normalisation;
     use crate::dasha::{Backbone, Extras, InputShape};
 
-    fn sound() -> ModelDescription {
+    pub(in crate::dasha) fn sound() -> ModelDescription {
         let backbone = Backbone::ResNet { width: 8 };
         let architecture = Architecture {
             pattern: backbone.plain_pattern(),

@@ -206,8 +206,16 @@ mod tests {
         );
         let race = TrialPlan::within(PAPER, 4, 10.0, 60.0);
         assert_eq!((race.trials, race.each.epochs, race.each.part), (4, 3, 0.5));
-        assert_eq!((race.grace(true), fewer.grace(true)), (3, 1), "nobody is stopped in a race");
-        assert_eq!(TrialPlan { trials: 5, ..PAPER }.grace(false), 1, "the paper's, where no time is limited");
+        assert_eq!(
+            (race.grace(true), fewer.grace(true)),
+            (3, 1),
+            "nobody is stopped in a race"
+        );
+        assert_eq!(
+            TrialPlan { trials: 5, ..PAPER }.grace(false),
+            1,
+            "the paper's, where no time is limited"
+        );
     }
 
     #[test]

@@ -83,6 +83,20 @@ pub fn input_fault(input: &InputShape, element: &ElementType, bytes: &[u8]) -> O
     }
 }
 
+/// Numbers of a record, whatever their type. Of letters their places in the alphabet.
+pub fn numbers<'a>(element: &ElementType, bytes: &'a [u8]) -> Box<dyn Iterator<Item = f64> + 'a> {
+    let pairs = |bytes: &'a [u8]| bytes.as_chunks().0.iter().copied();
+    match element {
+        ElementType::U8 | ElementType::Symbol { .. } => Box::new(bytes.iter().map(|byte| f64::from(*byte))),
+        ElementType::U16 => Box::new(pairs(bytes).map(|pair| f64::from(u16::from_le_bytes(pair)))),
+        ElementType::I16 => Box::new(pairs(bytes).map(|pair| f64::from(i16::from_le_bytes(pair)))),
+        ElementType::F32 => {
+            let singles = bytes.as_chunks().0.iter();
+            Box::new(singles.map(|bytes| f64::from(f32::from_le_bytes(*bytes))))
+        }
+    }
+}
+
 /// Which part of the data a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,26 +1,13 @@
 //! One record of the flat files: where it lies, what it says, whether it may say so.
 
+pub(super) use forecastd_models::dasha::samples::numbers;
 use forecastd_models::dasha::samples::{NO_CLASS, input_fault};
-use forecastd_models::dasha::{ElementType, SampleSet, Task};
+use forecastd_models::dasha::{SampleSet, Task};
 
 /// The record of one sample.
 pub(super) fn of(bytes: &[u8], index: u32, length: usize) -> &[u8] {
     let start = index as usize * length;
     &bytes[start..start + length]
-}
-
-/// Numbers of a record, whatever their type. Letters are none.
-pub(super) fn numbers<'a>(element: &ElementType, bytes: &'a [u8]) -> Box<dyn Iterator<Item = f64> + 'a> {
-    match element {
-        ElementType::U8 | ElementType::Symbol { .. } => Box::new(bytes.iter().map(|byte| f64::from(*byte))),
-        ElementType::U16 => Box::new(pairs(bytes).map(|pair| f64::from(u16::from_le_bytes(pair)))),
-        ElementType::I16 => Box::new(pairs(bytes).map(|pair| f64::from(i16::from_le_bytes(pair)))),
-        ElementType::F32 => Box::new(floats(bytes).map(f64::from)),
-    }
-}
-
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
-    bytes.as_chunks().0.iter().copied()
 }
 
 /// The singles of a record.
