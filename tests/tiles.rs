@@ -22,7 +22,7 @@ const CLASSES: usize = 7;
 const OF_CLASS: usize = 320;
 
 /// Every so manieth label is wrong at first.
-const WRONG: usize = 3;
+const WRONG: usize = 4;
 
 /// How long a story is.
 struct Plan {
@@ -71,7 +71,7 @@ fn rsscn7(of_class: usize) -> Option<Vec<Tile>> {
 enum Told {
     Nothing,
     Truth,
-    /// Of every third the class of its neighbour.
+    /// Of every fourth the class of its neighbour.
     Mostly,
 }
 
@@ -240,7 +240,7 @@ fn play(plan: &Plan) {
     let budget = plan.budget.mul_f64(crowding);
     let story = Story::new(&executable, labelled.len(), corrections + of_first.len(), budget);
 
-    // Labels of which a third is wrong train a first network, over a death of the daemon.
+    // Labels of which a quarter is wrong train a first network, over a death of the daemon.
     let daemon = story.environment.start();
     for (number, drop) in drops().enumerate() {
         story.drop(&format!("labelled-{number}"), drop, Told::Mostly);
@@ -325,23 +325,24 @@ fn play(plan: &Plan) {
     story.environment.fsck();
 }
 
-/// Who guesses one of seven classes is right about 1/7 of 140 tiles, give or take 0.03; to be right about 2/7 is five such
-/// deviations away. Of 70 it is more than three.
+/// Who guesses one of seven classes is right about 1/7 of the tiles, of 140 give or take 0.030, of 70 give or take 0.042.
+/// The bounds are more than four such deviations above a guess, and far below what was seen: 0.45 and 0.54.
 #[test]
 fn real_tiles_train_a_network_that_predicts_and_better_labels_a_better_one_that_is_promoted_and_rolled_back() {
     play(&Plan {
         of_class: 100,
-        budget: Duration::from_secs(15),
-        least: [2.0 / 7.0; 2],
+        budget: Duration::from_secs(25),
+        least: [0.27, 0.32],
     });
 }
 
+/// With all tiles and time to learn, far better: three times as often right as who guesses, then four times.
 #[test]
 #[ignore = "a quarter of an hour; `make endurance` runs it"]
 fn all_tiles_of_a_public_data_set_tell_the_same_story_with_time_to_learn() {
     play(&Plan {
         of_class: OF_CLASS,
-        budget: Duration::from_secs(300),
-        least: [0.4, 0.5],
+        budget: Duration::from_secs(240),
+        least: [3.0 / 7.0, 4.0 / 7.0],
     });
 }
