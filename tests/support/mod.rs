@@ -33,16 +33,22 @@ pub fn child_of(parent: u32, name: &str) -> Option<i32> {
 }
 
 /// Waits until `condition` yields something; panics with `what` after a minute, which no healthy run needs.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(Duration::from_secs(60), what, condition)
+}
+
+/// The same for what is done at the lowest priority: where every processor has other work, it takes as long as that.
+pub fn wait_idly_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(Duration::from_secs(1200), what, condition)
+}
+
+fn wait_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "waited a minute for {what}"
-        );
+        assert!(started.elapsed() < patience, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
