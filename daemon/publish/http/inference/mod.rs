@@ -50,7 +50,7 @@ impl Service {
             exposition,
             infer,
             requests: Arc::new(Semaphore::new(limits.requests)),
-            room: Room::new(limits.body_bytes, ALL_BODIES),
+            room: Room::new(limits.body_bytes, ALL_BODIES, limits.max_timeout),
             limits,
         }
     }
@@ -135,13 +135,12 @@ impl Service {
 
 fn named<'a>(model: &'a ServedModel, digits: &Arc<str>) -> Result<&'a ServedVersion, ApiError> {
     let lower = digits.to_ascii_lowercase();
-    // One that goes may have come back under the same name: the last counts.
     let mut found: Vec<&ServedVersion> = model
         .versions
         .iter()
         .filter(|version| digits.len() >= FEWEST_DIGITS && version.version.starts_with(&lower))
         .collect();
-    found.dedup_by(|a, b| a.version == b.version);
+    // One that goes may have come back under the same name: the last counts.
     found.sort_by(|a, b| a.version.cmp(&b.version));
     let several = found.windows(2).any(|pair| pair[0].version != pair[1].version);
     if several {
