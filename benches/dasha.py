@@ -91,7 +91,7 @@ def section(folder):
     lines = ["## The networks of DASHA on public data (`FORECASTD_DATA=… make results-networks`)", "",
              "Release build, small frames (a quarter of the paper's widths). Kernels, hyper-parameters, frame and epoch "
              "are chosen on the validation rows; the test rows are scored once, at the end of each run.", "",
-             *HELD_OUT, "", *asked(there), "", *table(there), "", *commands(there), ""]
+             "\n\n".join(HELD_OUT), "", *asked(there), "", *table(there), "", *commands(there), ""]
     return "\n".join(lines)
 
 
