@@ -102,6 +102,11 @@ impl Service {
         let model = Arc::clone(&address.model);
         let snapshot = self.exposition.snapshot();
         let Some(view) = snapshot.models.iter().find(|view| view.model == model) else {
+            if snapshot.generation == 0 {
+                let reason = "the registry is still being read".to_owned();
+                let version = "unknown".into();
+                return Err(InferenceError::NotReady { model, version, reason }.into());
+            }
             return Err(InferenceError::UnknownModel { model }.into());
         };
         let reason = match view.active() {
