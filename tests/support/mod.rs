@@ -45,7 +45,12 @@ pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     wait_within(Duration::from_secs(60), what, condition)
 }
 
-/// The same for what may take longer.
+/// The same for what is done at the lowest priority: where every processor has other work, it takes as long as that.
+pub fn wait_idly_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(Duration::from_secs(1200), what, condition)
+}
+
+/// The same for what takes as long as somebody has said.
 pub fn wait_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

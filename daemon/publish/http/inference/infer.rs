@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
 
 use super::answer::{self, HEADER_LENGTH};
 use super::header::{Header, MOST_JSON};
@@ -37,11 +36,7 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
     })?;
     let arrived = Instant::now();
     let found = service.find(address)?;
-    let received = timeout(service.limits.max_timeout, service.room.read(headers, body));
-    let received = received.await.map_err(|_| {
-        let message = format!("the body did not come within {:?}", service.limits.max_timeout);
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
-    })??;
+    let received = service.room.read(headers, body).await?;
     // Held until the answer is made: so long the samples are in memory.
     let _room = received.permit;
     let (header, binary) = split(headers, received.bytes)?;

@@ -369,6 +369,9 @@ fn every_failure_has_its_status() {
             "{page}"
         );
     }
+    let early = running.post("/v2/models/x/infer", &json!({ "inputs": [one()] }).to_string());
+    assert_eq!(early.status, 503, "nobody knows yet which models there are");
+    stage.publish_models(Vec::new());
     for (path, status) in [
         ("/v2/models/x/infer", 404),
         ("/v2/models/m/versions/ffff/infer", 404),
