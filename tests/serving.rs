@@ -272,6 +272,13 @@ fn the_client_of_triton_reads_metadata_and_infers_unmodified() {
         assert_eq!(told[way]["label"][0], likeliest[0].to_string());
     }
     assert_eq!(told["together"].as_array().unwrap().len(), 4);
+    let crowded: Vec<Vec<f32>> = serde_json::from_value(told["crowded"].clone()).unwrap();
+    let in_turn: Vec<Vec<f32>> = expected.iter().cycle().take(800).cloned().collect();
+    assert_close(&crowded, &in_turn);
+    println!(
+        "{:.0} requests a second on 8 connections",
+        told["requests_per_second"].as_f64().unwrap()
+    );
     assert_eq!(told["metadata"]["versions"], json!([version]));
     assert_eq!(told["config"]["input"][0]["data_type"], "TYPE_STRING");
     assert_eq!(told["index"][0]["state"], "READY");
