@@ -100,7 +100,7 @@ torture: ## Kill the daemon CYCLES=200 times at random instants and count its ro
 	TORTURE_CYCLES=$(CYCLES) cargo test --release --locked --test main torture -- --nocapture
 
 endurance: build ## Kill runs of DASHA and serving children, swap a thousand versions under load, watch memory, play the story of tiles
-	cargo test --release --locked --package forecastd-torch --test dasha -- --ignored --nocapture
+	LD_LIBRARY_PATH="$(LIBTORCH_DIR)/lib" cargo test --release --locked --package forecastd-torch --test dasha -- --ignored --nocapture
 	FORECASTD_TORCH=$(abspath $(TARGET))/release/forecastd-torch \
 		cargo test --release --locked --test main -- inference:: load:: tiles:: --ignored --nocapture --test-threads 1
 
