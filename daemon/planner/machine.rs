@@ -20,7 +20,7 @@ use super::samples::SampleState;
 use super::trainings::{Known, Trainings};
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
-use crate::message::model::{ModelDone, ModelReport};
+use crate::message::model::{ModelDone, ModelReport, ModelVersion};
 use crate::message::prediction::PredictReport;
 use crate::message::snapshot::Snapshot;
 
@@ -390,8 +390,15 @@ impl Planner {
 
     /// Before drops: there is seldom anything to do, and somebody may be waiting for it.
     fn plan_models(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        let samples = &self.samples;
+        let worth = |version: &ModelVersion| {
+            let of_model = |state: &&SampleState| state.config().model.as_ref() == Some(&version.model);
+            let known = samples.iter().filter(of_model);
+            let known = known.filter_map(|state| state.predictions.worth(version));
+            known.max_by_key(|(_, scored)| *scored)
+        };
         if !self.storing
-            && let Some(job) = self.models.take_job(&self.trainings.models(), now)
+            && let Some(job) = self.models.take_job(&self.trainings.models(), worth, now)
         {
             commands.push(Command::Models(job));
             self.storing = true;

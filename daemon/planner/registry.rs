@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use forecastd_config::{Model, ModelName, PromoteTo, Retention};
 use forecastd_models::Timestamp;
-use forecastd_models::dasha::{Verdict, challenge};
+use forecastd_models::dasha::{Contender, Verdict, challenge};
 
 use super::command::ModelJob;
 use super::files::Files;
@@ -130,8 +130,14 @@ impl Registry {
         });
     }
 
-    /// The next thing to do, if there is one. Trainings may be asked for of the models in `trained`.
-    pub fn take_job(&mut self, trained: &[ModelName], now: Timestamp) -> Option<ModelJob> {
+    /// The next thing to do, if there is one. Trainings may be asked for of the models in `trained`; `worth` is what answers of
+    /// a version were worth, by the metric that it was chosen by, and how many were scored.
+    pub fn take_job(
+        &mut self,
+        trained: &[ModelName],
+        worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
+        now: Timestamp,
+    ) -> Option<ModelJob> {
         if let Some(request) = self.asked.pop_front() {
             return Some(ModelJob::Answer(request, trained.to_vec()));
         }
@@ -149,7 +155,10 @@ impl Registry {
         if self.rest.is_some_and(|(until, _)| now < until) {
             return None;
         }
-        let change = self.models.iter().find_map(|entry| entry.due(&self.serving, now));
+        let change = self
+            .models
+            .iter()
+            .find_map(|entry| entry.due(&self.serving, &worth, now));
         change.map(ModelJob::Change).or_else(|| {
             let mut entries = self.models.iter_mut();
             entries.find_map(|entry| Some(ModelJob::Import(entry.files.take()?, Arc::clone(&entry.config))))
@@ -197,8 +206,13 @@ impl Registry {
 
 impl ModelEntry {
     /// What is to become of one of its versions by itself.
-    fn due(&self, serving: &ServingReport, now: Timestamp) -> Option<ModelChange> {
-        let act = self.fallback(serving).or_else(|| self.verdict(serving));
+    fn due(
+        &self,
+        serving: &ServingReport,
+        worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
+        now: Timestamp,
+    ) -> Option<ModelChange> {
+        let act = self.fallback(serving).or_else(|| self.verdict(serving, worth));
         let (act, reason) = act.or_else(|| {
             let is_held = |version: &ModelVersion| serving.held.contains(&version.name());
             let (version, reason) = expired(&self.versions, &self.config.retention, is_held, now)?;
@@ -229,7 +243,11 @@ impl ModelEntry {
     }
 
     /// Judges the oldest candidate, unless people want to. An active version that cannot be served is no rival.
-    fn verdict(&self, serving: &ServingReport) -> Option<(ModelAct, String)> {
+    fn verdict(
+        &self,
+        serving: &ServingReport,
+        worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
+    ) -> Option<(ModelAct, String)> {
         let promotion = &self.config.promotion;
         if promotion.to == PromoteTo::Candidate {
             return None;
@@ -239,11 +257,11 @@ impl ModelEntry {
         let active = in_state(ModelState::Active);
         let rival = active.filter(|version| !serving.refused.contains_key(&version.name()));
         let key = candidate.version;
-        let verdict = challenge(
-            candidate.contender(),
-            rival.map(ModelVersion::contender),
-            promotion.margin,
-        );
+        let standing = rival.map(|rival| Contender {
+            live: worth(rival),
+            ..rival.contender()
+        });
+        let verdict = challenge(candidate.contender(), standing, promotion.margin);
         Some(match (verdict, promotion.to, rival) {
             (Verdict::Better(reason), PromoteTo::Shadow, Some(_)) => (ModelAct::Shadow(key), reason),
             (Verdict::Better(reason), ..) => (ModelAct::Promote(key), reason),

@@ -1,7 +1,8 @@
 //! Whether a version of a model is better than the one that is active: the rule by which one takes the other's place,
 //! with its reason in words.
 //!
-//! Scores are compared as they stand in the cards, each on its own validation samples. Whoever asks the model must not
+//! Scores are compared as they stand in the cards, each on its own validation samples; but where the active version has
+//! proved worse than its card, by what it was proved. Whoever asks the model must not
 //! notice the change but by better answers, so both must take the same input and give the same outputs. Only further
 //! classes may join those of the active version, where answers name their class.
 
@@ -20,7 +21,12 @@ pub struct Contender<'a> {
     pub score: Option<f64>,
     /// What tells its data from others.
     pub data: &'a str,
+    /// By the same metric, what its answers were worth whose truth came later, and how many these are.
+    pub live: Option<(f64, u64)>,
 }
+
+/// Samples below which what answers were worth says nothing.
+pub const FEWEST_LIVE: u64 = 50;
 
 /// What the rule says, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +67,17 @@ pub fn challenge(challenger: Contender<'_>, active: Option<Contender<'_>>, margi
         let other = active.metric.name();
         return Verdict::Incomparable(format!("it was chosen by {metric}, the active version by {other}"));
     }
-    let Some(standing) = active.score else {
+    let Some(promised) = active.score else {
         return Verdict::Incomparable(format!("the {metric} of the active version is not defined"));
+    };
+    let lives = |(live, samples): &(f64, u64)| *samples >= FEWEST_LIVE && *live < promised;
+    let (standing, whence) = match active.live.filter(lives) {
+        Some((live, samples)) => {
+            let promise = format!("where its validation promised {promised:.4}");
+            let whence = format!("the active version on {samples} samples whose labels came later, {promise}");
+            (live, whence)
+        }
+        None => (promised, "the active version".to_owned()),
     };
     let gain = score - standing;
     let data = if challenger.data == active.data {
@@ -75,8 +90,7 @@ pub fn challenge(challenger: Contender<'_>, active: Option<Contender<'_>>, margi
         1 => ", 1 output more".to_owned(),
         more => format!(", {more} outputs more"),
     };
-    let figures =
-        format!("{metric} {score:.4} on validation, with {data}{more}, against {standing:.4} of the active version");
+    let figures = format!("{metric} {score:.4} on validation, with {data}{more}, against {standing:.4} of {whence}");
     if gain > 0.0 && gain + ROUNDING >= margin {
         Verdict::Better(format!("{figures}: better by {gain:.4}, margin {margin}"))
     } else if gain > 0.0 {
@@ -176,6 +190,7 @@ mod tests {
             metric: Metric::Accuracy,
             score,
             data: "d",
+            live: None,
         }
     }
 
@@ -267,6 +282,28 @@ mod tests {
         assert_eq!(verdict.reason(), "it was chosen by mcc, the active version by accuracy");
         let unscored = challenge(contender(&active, Some(1.0)), Some(contender(&active, None)), 0.0);
         assert_eq!(unscored.reason(), "the accuracy of the active version is not defined");
+    }
+
+    #[test]
+    fn an_active_version_that_lives_worse_than_it_promised_is_held_to_what_it_lives() {
+        let same = described(&["no", "yes"]);
+        let card = "against 0.9000 of the active version: not better";
+        let lived = "against 0.7500 of the active version on 50 samples whose labels came later, where its validation \
+                     promised 0.9000: better by 0.0700, margin 0.05";
+        for (live, expected) in [
+            (None, card),
+            (Some((0.75, 49)), card),
+            (Some((0.95, 500)), card),
+            (Some((0.75, 50)), lived),
+        ] {
+            let active = Contender {
+                live,
+                ..contender(&same, Some(0.9))
+            };
+            let verdict = challenge(contender(&same, Some(0.82)), Some(active), 0.05);
+            assert!(verdict.reason().ends_with(expected), "{live:?}: {verdict:?}");
+            assert_eq!(matches!(verdict, Verdict::Better(_)), expected == lived, "{live:?}");
+        }
     }
 
     #[test]
