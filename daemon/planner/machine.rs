@@ -215,9 +215,11 @@ impl Planner {
         } else {
             None
         };
-        let models = self.models.wake_at();
-        // While something is out for the ingest thread, its return is what wakes.
-        let trainings = self.trainings.wake_at().filter(|_| !self.storing);
+        // While something is out for the ingest thread, its return is what wakes; and who is stopping begins nothing.
+        let may_begin = !self.storing && !self.stopping;
+        let back_off = back_off.filter(|_| may_begin);
+        let models = self.models.wake_at().filter(|_| may_begin);
+        let trainings = self.trainings.wake_at().filter(|_| may_begin);
         let samples = self.samples.iter();
         let predictions = samples.filter_map(|samples| samples.predictions.wake_at()).min();
         [back_off, publish, resting, models, trainings, predictions]

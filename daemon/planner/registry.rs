@@ -34,7 +34,9 @@ pub struct Registry {
     /// Requests that lay in their folder when it was last looked at. To answer one that is gone does no harm.
     asked: VecDeque<PathBuf>,
     recovery: Recovery,
-    rest: Option<(Timestamp, Duration)>,
+    rests_until: Option<Timestamp>,
+    /// How long the last rest was to be, if nothing has gone well since.
+    last_rest: Option<Duration>,
     serving: ServingReport,
 }
 
@@ -124,10 +126,8 @@ impl Registry {
                 }
             }
         }
-        self.rest = failed.then(|| {
-            let wait = self.rest.map_or(FIRST_REST, |(_, wait)| (wait * 2).min(LONGEST_REST));
-            (now.after(wait), wait)
-        });
+        self.last_rest = failed.then(|| self.last_rest.map_or(FIRST_REST, |last| (last * 2).min(LONGEST_REST)));
+        self.rests_until = self.last_rest.map(|rest| now.after(rest));
     }
 
     /// The next thing to do, if there is one. Trainings may be asked for of the models in `trained`; `worth` is what answers of
@@ -138,6 +138,7 @@ impl Registry {
         worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
         now: Timestamp,
     ) -> Option<ModelJob> {
+        self.rests_until = self.rests_until.filter(|until| now < *until);
         if let Some(request) = self.asked.pop_front() {
             return Some(ModelJob::Answer(request, trained.to_vec()));
         }
@@ -152,7 +153,7 @@ impl Registry {
             Recovery::Running => return None,
             Recovery::Done => {}
         }
-        if self.rest.is_some_and(|(until, _)| now < until) {
+        if self.rests_until.is_some() {
             return None;
         }
         let change = self
@@ -167,7 +168,7 @@ impl Registry {
 
     /// When something that could not be done is to be tried again.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.rest.map(|(until, _)| until)
+        self.rests_until
     }
 
     /// Whether every version is known and every folder was looked at.

@@ -323,6 +323,30 @@ fn an_artifact_that_was_dealt_with_is_not_taken_again_and_one_put_off_is_after_a
 }
 
 #[test]
+fn a_rest_that_is_over_wakes_nobody_and_still_doubles_the_next() {
+    let mut registry = registry(model(PromoteTo::Active, 0.0), &[]);
+    let at = |second| Timestamp(0).after(Duration::from_secs(second));
+    let put_off = |registry: &mut Registry, second| {
+        list(registry, &["a"]);
+        let Some(ModelJob::Import(file, _)) = registry.take_job(&[], |_| None, at(second)) else {
+            panic!("it is taken")
+        };
+        let error = "the disk is full".to_owned();
+        registry.done(
+            report(ModelDone::Imported(file, ImportOutcome::Deferred { error }), &[]),
+            at(second),
+        );
+        list(registry, &[]);
+    };
+    put_off(&mut registry, 0);
+    assert_eq!(registry.wake_at(), Some(at(1)));
+    assert!(registry.take_job(&[], |_| None, at(1)).is_none(), "it was withdrawn");
+    assert_eq!(registry.wake_at(), None);
+    put_off(&mut registry, 9);
+    assert_eq!(registry.wake_at(), Some(at(11)));
+}
+
+#[test]
 fn a_reload_keeps_what_is_known_of_a_model_and_looks_again() {
     let active = version(1, ModelState::Active, 0, Some(1), 0.5);
     let mut registry = registry(model(PromoteTo::Active, 0.0), std::slice::from_ref(&active));
