@@ -172,10 +172,10 @@ impl Drop<'_> {
         Ok(())
     }
 
-    /// Nobody waits for the shadow: what it fails at is left out.
+    /// Nobody waits for the shadow: it is asked once, and what it fails at is left out.
     fn ask_shadow(&mut self, said: &mut [Said], inputs: &[u8]) {
         let Some(shadow) = self.shadow else { return };
-        match self.predictor.ask(shadow, inputs) {
+        match self.predictor.without_patience().ask(shadow, inputs) {
             Ok(answers) => {
                 for (said, answer) in said.iter_mut().zip(answers) {
                     let answer = answer.ok();

@@ -187,8 +187,27 @@ pub(crate) fn find(schema: &Schema, name: &str) -> Result<usize, Rejected> {
     }
 }
 
+/// Where a column stands that a file may lack. One that is there under nearly this name is a slip, unless it is one of
+/// `others`, which have their own use.
+pub(crate) fn find_if_there(schema: &Schema, name: &str, others: &[&str]) -> Result<Option<usize>, Rejected> {
+    let is_there = schema.fields().iter().any(|field| field.name() == name);
+    let is_near = near(schema, name).is_some_and(|near| !others.contains(&near));
+    match is_there || is_near {
+        true => find(schema, name).map(Some),
+        false => Ok(None),
+    }
+}
+
 fn absent(schema: &Schema, name: &str) -> Rejected {
-    let hint = schema
+    let hint = near(schema, name)
+        .map(|near| format!("; did you mean {near:?}?"))
+        .unwrap_or_default();
+    refusal(format!("no column {name:?}; the file has {}{hint}", listed(schema)))
+}
+
+/// The column whose name is nearly this one.
+fn near<'a>(schema: &'a Schema, name: &str) -> Option<&'a str> {
+    let near = schema
         .fields()
         .iter()
         .map(|field| {
@@ -198,10 +217,8 @@ fn absent(schema: &Schema, name: &str) -> Rejected {
             )
         })
         .filter(|(distance, _)| *distance <= name.len() / 3)
-        .min()
-        .map(|(_, near)| format!("; did you mean {near:?}?"))
-        .unwrap_or_default();
-    refusal(format!("no column {name:?}; the file has {}{hint}", listed(schema)))
+        .min();
+    near.map(|(_, near)| near.as_str())
 }
 
 /// The names of the columns, for a refusal.

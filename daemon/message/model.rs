@@ -110,6 +110,7 @@ impl ModelVersion {
             metric: self.facts.metric,
             score: self.facts.validation,
             data: &self.facts.data,
+            live: None,
         }
     }
 }

@@ -20,7 +20,7 @@ use super::samples::SampleState;
 use super::trainings::{Known, Trainings};
 use crate::message::fit_job::{Epoch, FitWork};
 use crate::message::ingest_report::{IngestReport, Outcome};
-use crate::message::model::{ModelDone, ModelReport};
+use crate::message::model::{ModelDone, ModelReport, ModelVersion};
 use crate::message::prediction::PredictReport;
 use crate::message::snapshot::Snapshot;
 
@@ -215,9 +215,11 @@ impl Planner {
         } else {
             None
         };
-        let models = self.models.wake_at();
-        // While something is out for the ingest thread, its return is what wakes.
-        let trainings = self.trainings.wake_at().filter(|_| !self.storing);
+        // While something is out for the ingest thread, its return is what wakes; and who is stopping begins nothing.
+        let may_begin = !self.storing && !self.stopping;
+        let back_off = back_off.filter(|_| may_begin);
+        let models = self.models.wake_at().filter(|_| may_begin);
+        let trainings = self.trainings.wake_at().filter(|_| may_begin);
         let samples = self.samples.iter();
         let predictions = samples.filter_map(|samples| samples.predictions.wake_at()).min();
         [back_off, publish, resting, models, trainings, predictions]
@@ -390,8 +392,15 @@ impl Planner {
 
     /// Before drops: there is seldom anything to do, and somebody may be waiting for it.
     fn plan_models(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        let samples = &self.samples;
+        let worth = |version: &ModelVersion| {
+            let of_model = |state: &&SampleState| state.config().model.as_ref() == Some(&version.model);
+            let known = samples.iter().filter(of_model);
+            let known = known.filter_map(|state| state.predictions.worth(version));
+            known.max_by_key(|(_, scored)| *scored)
+        };
         if !self.storing
-            && let Some(job) = self.models.take_job(&self.trainings.models(), now)
+            && let Some(job) = self.models.take_job(&self.trainings.models(), worth, now)
         {
             commands.push(Command::Models(job));
             self.storing = true;

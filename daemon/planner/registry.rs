@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use forecastd_config::{Model, ModelName, PromoteTo, Retention};
 use forecastd_models::Timestamp;
-use forecastd_models::dasha::{Verdict, challenge};
+use forecastd_models::dasha::{Contender, Verdict, challenge};
 
 use super::command::ModelJob;
 use super::files::Files;
@@ -34,7 +34,9 @@ pub struct Registry {
     /// Requests that lay in their folder when it was last looked at. To answer one that is gone does no harm.
     asked: VecDeque<PathBuf>,
     recovery: Recovery,
-    rest: Option<(Timestamp, Duration)>,
+    rests_until: Option<Timestamp>,
+    /// How long the last rest was to be, if nothing has gone well since.
+    last_rest: Option<Duration>,
     serving: ServingReport,
 }
 
@@ -124,14 +126,19 @@ impl Registry {
                 }
             }
         }
-        self.rest = failed.then(|| {
-            let wait = self.rest.map_or(FIRST_REST, |(_, wait)| (wait * 2).min(LONGEST_REST));
-            (now.after(wait), wait)
-        });
+        self.last_rest = failed.then(|| self.last_rest.map_or(FIRST_REST, |last| (last * 2).min(LONGEST_REST)));
+        self.rests_until = self.last_rest.map(|rest| now.after(rest));
     }
 
-    /// The next thing to do, if there is one. Trainings may be asked for of the models in `trained`.
-    pub fn take_job(&mut self, trained: &[ModelName], now: Timestamp) -> Option<ModelJob> {
+    /// The next thing to do, if there is one. Trainings may be asked for of the models in `trained`; `worth` is what answers of
+    /// a version were worth, by the metric that it was chosen by, and how many were scored.
+    pub fn take_job(
+        &mut self,
+        trained: &[ModelName],
+        worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
+        now: Timestamp,
+    ) -> Option<ModelJob> {
+        self.rests_until = self.rests_until.filter(|until| now < *until);
         if let Some(request) = self.asked.pop_front() {
             return Some(ModelJob::Answer(request, trained.to_vec()));
         }
@@ -146,10 +153,13 @@ impl Registry {
             Recovery::Running => return None,
             Recovery::Done => {}
         }
-        if self.rest.is_some_and(|(until, _)| now < until) {
+        if self.rests_until.is_some() {
             return None;
         }
-        let change = self.models.iter().find_map(|entry| entry.due(&self.serving, now));
+        let change = self
+            .models
+            .iter()
+            .find_map(|entry| entry.due(&self.serving, &worth, now));
         change.map(ModelJob::Change).or_else(|| {
             let mut entries = self.models.iter_mut();
             entries.find_map(|entry| Some(ModelJob::Import(entry.files.take()?, Arc::clone(&entry.config))))
@@ -158,7 +168,7 @@ impl Registry {
 
     /// When something that could not be done is to be tried again.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.rest.map(|(until, _)| until)
+        self.rests_until
     }
 
     /// Whether every version is known and every folder was looked at.
@@ -197,8 +207,13 @@ impl Registry {
 
 impl ModelEntry {
     /// What is to become of one of its versions by itself.
-    fn due(&self, serving: &ServingReport, now: Timestamp) -> Option<ModelChange> {
-        let act = self.fallback(serving).or_else(|| self.verdict(serving));
+    fn due(
+        &self,
+        serving: &ServingReport,
+        worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
+        now: Timestamp,
+    ) -> Option<ModelChange> {
+        let act = self.fallback(serving).or_else(|| self.verdict(serving, worth));
         let (act, reason) = act.or_else(|| {
             let is_held = |version: &ModelVersion| serving.held.contains(&version.name());
             let (version, reason) = expired(&self.versions, &self.config.retention, is_held, now)?;
@@ -229,7 +244,11 @@ impl ModelEntry {
     }
 
     /// Judges the oldest candidate, unless people want to. An active version that cannot be served is no rival.
-    fn verdict(&self, serving: &ServingReport) -> Option<(ModelAct, String)> {
+    fn verdict(
+        &self,
+        serving: &ServingReport,
+        worth: impl Fn(&ModelVersion) -> Option<(f64, u64)>,
+    ) -> Option<(ModelAct, String)> {
         let promotion = &self.config.promotion;
         if promotion.to == PromoteTo::Candidate {
             return None;
@@ -239,11 +258,11 @@ impl ModelEntry {
         let active = in_state(ModelState::Active);
         let rival = active.filter(|version| !serving.refused.contains_key(&version.name()));
         let key = candidate.version;
-        let verdict = challenge(
-            candidate.contender(),
-            rival.map(ModelVersion::contender),
-            promotion.margin,
-        );
+        let standing = rival.map(|rival| Contender {
+            live: worth(rival),
+            ..rival.contender()
+        });
+        let verdict = challenge(candidate.contender(), standing, promotion.margin);
         Some(match (verdict, promotion.to, rival) {
             (Verdict::Better(reason), PromoteTo::Shadow, Some(_)) => (ModelAct::Shadow(key), reason),
             (Verdict::Better(reason), ..) => (ModelAct::Promote(key), reason),

@@ -14,7 +14,7 @@ use crate::message::fit_job::{
     ChannelJob, FitJob, FitOutcome, FitReport, FitWay, FitWork, JobWindow, PoolJob, PoolReport,
 };
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
-use crate::message::model::{ModelDone, ModelReport};
+use crate::message::model::{ImportOutcome, ModelDone, ModelReport};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::sample::{Label, SampleEntry, SamplePlace};
 use crate::message::series_drop::{RawRows, SeriesDrop};
@@ -868,6 +868,37 @@ fn models_get_their_turn_one_thing_at_a_time_and_before_drops() {
     story.wait(Duration::from_secs(1));
     assert!(story.planner.is_idle());
     assert_eq!(&*story.last_snapshot().models[0].model, "m");
+}
+
+#[test]
+fn a_rest_that_ends_while_the_one_writer_is_busy_is_waited_for_without_turning() {
+    let mut story = Story::with(&["a"], "");
+    let text = "state_dir: ./state\nmodels: [{ name: m, incoming: ./m }]\ndatasets:\n  - { name: a, kind: series, \
+                incoming: ./in/a, series: { time: t }, forecast: { method: auto_ar, horizon: 3 } }\n";
+    let config = Config::parse(text, Path::new("/")).expect("a good configuration");
+    story.tell(Event::Reconfigured(Arc::new(config)));
+    story.report_models(ModelDone::Recovered);
+    story.tell(Event::ArtifactsListed(Listing {
+        dataset: "m".into(),
+        landed: vec![file("m", "v1")],
+        waiting: 0,
+        ignored: 0,
+    }));
+    let error = "the disk is full".to_owned();
+    let deferred = || ImportOutcome::Deferred { error: error.clone() };
+    story.report_models(ModelDone::Imported(file("m", "v1"), deferred()));
+    story.list("a", &["x"]);
+    assert_eq!(story.ingests(), ["x"], "the drop has its turn meanwhile");
+    story.wait(Duration::from_secs(5));
+    assert_eq!(story.planner.wake_at(), None, "its return is what wakes");
+    story.report("a", "x", Outcome::Finished);
+    let imports = story.asked.iter();
+    let imports = imports.filter(|asked| matches!(asked, Command::Models(ModelJob::Import(..))));
+    assert_eq!(imports.count(), 2);
+    story.report_models(ModelDone::Imported(file("m", "v1"), deferred()));
+    story.tell(Event::Stopping);
+    story.wait(Duration::from_secs(5));
+    assert_eq!(story.planner.wake_at(), None, "nothing is begun any more");
 }
 
 #[test]

@@ -30,6 +30,9 @@ use tally::Tally;
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
+/// Failures of one drop after which those behind it are tried before it.
+const TRIES: u32 = 3;
+
 /// What waits for a prediction in one dataset, and what was said of its samples.
 #[derive(Clone, Debug, Default)]
 pub struct PredictionState {
@@ -39,6 +42,8 @@ pub struct PredictionState {
     said: HashMap<Arc<str>, Opinion>,
     tally: Tally,
     out: Option<Out>,
+    /// How often drops that wait have failed by themselves, as far as one can tell.
+    failures: BTreeMap<i64, u32>,
     /// A version that takes other samples than these, and how they differ: another may be asked.
     held: Option<(ContentKey, String)>,
     rests_until: Option<Timestamp>,
@@ -143,7 +148,10 @@ impl PredictionState {
         if self.out.is_some() || self.rests_until.is_some() || self.is_held_by(active.version) {
             return None;
         }
-        let (sequence, rows) = self.waiting.first_key_value()?;
+        // One that fails again and again lets the others go first, and has its turn after them.
+        let rounds = |sequence: &i64| self.failures.get(sequence).map_or(0, |failures| failures / TRIES);
+        let waiting = self.waiting.iter();
+        let (sequence, rows) = waiting.min_by_key(|(sequence, _)| (rounds(sequence), **sequence))?;
         self.out = Some(Out {
             sequence: *sequence,
             overtaken: HashMap::new(),
@@ -177,8 +185,17 @@ impl PredictionState {
                     PredictFault::Damaged => {
                         out.and_then(|out| self.waiting.remove(&out.sequence));
                     }
-                    _ => self.rest(now),
+                    // A sample, a segment or a file may be at fault; it may be the machine as well.
+                    PredictFault::Deadline | PredictFault::Samples | PredictFault::File => {
+                        if let Some(out) = out {
+                            *self.failures.entry(out.sequence).or_default() += 1;
+                        }
+                        self.rest(now);
+                    }
+                    PredictFault::NotReady | PredictFault::Overload | PredictFault::Unavailable => self.rest(now),
                 }
+                let waiting = &self.waiting;
+                self.failures.retain(|sequence, _| waiting.contains_key(sequence));
             }
         }
     }
@@ -222,6 +239,7 @@ impl PredictionState {
             self.take_opinion(said, opinion, &out, index);
         }
         self.waiting.remove(&out.sequence);
+        self.failures.remove(&out.sequence);
     }
 
     fn take_opinion(&mut self, said: &Said, opinion: Opinion, out: &Out, index: &SampleIndex) {

@@ -407,6 +407,39 @@ fn after_a_restart_only_what_was_not_kept_is_predicted_and_labels_still_find_wha
 }
 
 #[test]
+fn a_drop_that_fails_again_and_again_lets_the_others_go_first() {
+    let mut story = Story::new(&[version(1, ModelState::Active)]);
+    for sequence in [1, 2, 3] {
+        story.commit(
+            sequence,
+            &[(["a", "b", "c"][sequence as usize - 1], 0, NO_LABEL, false)],
+        );
+    }
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let job = story.job();
+        order.push(job.sequence);
+        if job.sequence == 1 {
+            story.fail(&job, PredictFault::Deadline);
+            story.wait(SECOND * 60);
+        } else {
+            story.said(&job, &[("x", Some("x"), None)]);
+            story.keep();
+        }
+    }
+    assert_eq!(order, [1, 1, 1, 2, 3, 1], "and has its turn after them");
+    let mut story = Story::new(&[version(1, ModelState::Active)]);
+    story.commit(1, &[("a", 0, NO_LABEL, false)]);
+    story.commit(2, &[("b", 0, NO_LABEL, false)]);
+    for _ in 0..5 {
+        let job = story.job();
+        assert_eq!(job.sequence, 1, "overload says nothing of a drop");
+        story.fail(&job, PredictFault::Overload);
+        story.wait(SECOND * 60);
+    }
+}
+
+#[test]
 fn a_drop_that_fails_is_tried_again_after_a_growing_rest() {
     let mut story = Story::new(&[version(1, ModelState::Active)]);
     story.commit(1, &[("a", 0, NO_LABEL, false)]);

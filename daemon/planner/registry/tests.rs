@@ -97,14 +97,20 @@ fn report(done: ModelDone, versions: &[ModelVersion]) -> ModelReport {
 fn registry(model: Model, versions: &[ModelVersion]) -> Registry {
     let mut registry = Registry::default();
     registry.reconfigure(&[model]);
-    assert!(matches!(registry.take_job(&[], Timestamp(0)), Some(ModelJob::Recover)));
-    assert!(registry.take_job(&[], Timestamp(0)).is_none(), "one look at a time");
+    assert!(matches!(
+        registry.take_job(&[], |_| None, Timestamp(0)),
+        Some(ModelJob::Recover)
+    ));
+    assert!(
+        registry.take_job(&[], |_| None, Timestamp(0)).is_none(),
+        "one look at a time"
+    );
     registry.done(report(ModelDone::Recovered, versions), Timestamp(0));
     registry
 }
 
 fn change(registry: &mut Registry, day: u32) -> Option<ModelChange> {
-    match registry.take_job(&[], Timestamp(0).after(DAY * day))? {
+    match registry.take_job(&[], |_| None, Timestamp(0).after(DAY * day))? {
         ModelJob::Change(change) => Some(change),
         other => panic!("a change was expected: {other:?}"),
     }
@@ -162,6 +168,31 @@ fn a_candidate_is_judged_by_the_margin_and_goes_where_the_configuration_says() {
         );
         let told = change.is_none_or(|change| change.reason.contains(&format!("accuracy {score:.4}")));
         assert!(told, "the reason has its figures");
+    }
+}
+
+#[test]
+fn a_candidate_is_held_against_what_the_active_version_proved_to_be_worth() {
+    use ModelState::{Active, Candidate};
+    let key = ContentKey([2; 32]);
+    let (promote, refuse) = (ModelAct::Promote(key), ModelAct::Refuse(key));
+    for (live, expected) in [
+        (None, refuse),
+        (Some((0.75, 49)), refuse),
+        (Some((0.75, 50)), promote),
+        (Some((0.88, 500)), refuse),
+    ] {
+        let versions = [
+            version(1, Active, 0, Some(1), 0.9),
+            version(2, Candidate, 1, None, 0.87),
+        ];
+        let mut registry = registry(model(PromoteTo::Active, 0.0), &versions);
+        let worth = |version: &ModelVersion| live.filter(|_| version.state == Active);
+        let job = registry.take_job(&[], worth, Timestamp(0).after(DAY * 2));
+        let Some(ModelJob::Change(change)) = job else {
+            panic!("a verdict was expected: {job:?}")
+        };
+        assert_eq!(change.act, expected, "{live:?}: {}", change.reason);
     }
 }
 
@@ -242,7 +273,7 @@ fn what_was_asked_for_comes_first_then_verdicts_then_what_was_dropped() {
     let mut registry = registry(model(PromoteTo::Active, 0.0), &[candidate]);
     list(&mut registry, &["a"]);
     registry.asked(vec!["/requests/x".into()]);
-    let request = registry.take_job(&[], Timestamp(0));
+    let request = registry.take_job(&[], |_| None, Timestamp(0));
     assert!(
         matches!(&request, Some(ModelJob::Answer(path, _)) if path.ends_with("x")),
         "{request:?}"
@@ -250,21 +281,23 @@ fn what_was_asked_for_comes_first_then_verdicts_then_what_was_dropped() {
     let promoted = change(&mut registry, 0).expect("a verdict");
     let active = version(1, ModelState::Active, 0, Some(1), 0.5);
     registry.done(report(ModelDone::Changed(promoted, Ok(())), &[active]), Timestamp(0));
-    let import = registry.take_job(&[], Timestamp(0));
+    let import = registry.take_job(&[], |_| None, Timestamp(0));
     assert!(
         matches!(&import, Some(ModelJob::Import(file, _)) if file.path.ends_with("a")),
         "{import:?}"
     );
-    assert!(registry.take_job(&[], Timestamp(0)).is_none());
+    assert!(registry.take_job(&[], |_| None, Timestamp(0)).is_none());
 }
 
 #[test]
 fn an_artifact_that_was_dealt_with_is_not_taken_again_and_one_put_off_is_after_a_rest() {
     let mut registry = registry(model(PromoteTo::Active, 0.0), &[]);
     list(&mut registry, &["a"]);
-    let take = |registry: &mut Registry, second: u64| match registry
-        .take_job(&[], Timestamp(0).after(Duration::from_secs(second)))
-    {
+    let take = |registry: &mut Registry, second: u64| match registry.take_job(
+        &[],
+        |_| None,
+        Timestamp(0).after(Duration::from_secs(second)),
+    ) {
         Some(ModelJob::Import(file, _)) => Some(file),
         _ => None,
     };
@@ -290,6 +323,30 @@ fn an_artifact_that_was_dealt_with_is_not_taken_again_and_one_put_off_is_after_a
 }
 
 #[test]
+fn a_rest_that_is_over_wakes_nobody_and_still_doubles_the_next() {
+    let mut registry = registry(model(PromoteTo::Active, 0.0), &[]);
+    let at = |second| Timestamp(0).after(Duration::from_secs(second));
+    let put_off = |registry: &mut Registry, second| {
+        list(registry, &["a"]);
+        let Some(ModelJob::Import(file, _)) = registry.take_job(&[], |_| None, at(second)) else {
+            panic!("it is taken")
+        };
+        let error = "the disk is full".to_owned();
+        registry.done(
+            report(ModelDone::Imported(file, ImportOutcome::Deferred { error }), &[]),
+            at(second),
+        );
+        list(registry, &[]);
+    };
+    put_off(&mut registry, 0);
+    assert_eq!(registry.wake_at(), Some(at(1)));
+    assert!(registry.take_job(&[], |_| None, at(1)).is_none(), "it was withdrawn");
+    assert_eq!(registry.wake_at(), None);
+    put_off(&mut registry, 9);
+    assert_eq!(registry.wake_at(), Some(at(11)));
+}
+
+#[test]
 fn a_reload_keeps_what_is_known_of_a_model_and_looks_again() {
     let active = version(1, ModelState::Active, 0, Some(1), 0.5);
     let mut registry = registry(model(PromoteTo::Active, 0.0), std::slice::from_ref(&active));
@@ -299,9 +356,14 @@ fn a_reload_keeps_what_is_known_of_a_model_and_looks_again() {
     registry.reconfigure(&[model(PromoteTo::Candidate, 0.5)]);
     let view = registry.view();
     assert_eq!(view[0].active(), Some(&active), "readers see no gap");
-    assert!(matches!(registry.take_job(&[], Timestamp(0)), Some(ModelJob::Recover)));
+    assert!(matches!(
+        registry.take_job(&[], |_| None, Timestamp(0)),
+        Some(ModelJob::Recover)
+    ));
     registry.reconfigure(&[]);
-    assert!(registry.is_ready() && registry.view().is_empty() && registry.take_job(&[], Timestamp(0)).is_none());
+    assert!(
+        registry.is_ready() && registry.view().is_empty() && registry.take_job(&[], |_| None, Timestamp(0)).is_none()
+    );
 }
 
 /// How it stands when these versions are held, and those cannot be served.

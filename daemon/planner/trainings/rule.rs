@@ -5,7 +5,7 @@ use std::time::Duration;
 use forecastd_config::{DatasetName, ModelName, SampleDataset, SampleForm, Training as Config};
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::card::Candidate;
-use forecastd_models::dasha::{Backbone, BackboneChoice, Task};
+use forecastd_models::dasha::{Backbone, BackboneChoice, FEWEST_LIVE, Task};
 
 use crate::message::model::{ModelState, ModelVersion};
 use crate::message::training::{Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason};
@@ -15,8 +15,8 @@ use crate::planner::samples::SampleIndex;
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
-/// Samples below which a live accuracy says nothing.
-const FEWEST_LIVE: u64 = 50;
+/// Fresh labels, at least, after which a fall counts again that a training could not mend: a fifth of `again` otherwise.
+const FEWEST_AFTER_A_FALL: u64 = 50;
 
 /// Samples that weights are fitted to, at least.
 const FEWEST_TRAINED: u64 = 2;
@@ -99,7 +99,21 @@ impl Facts<'_> {
             let words = format!("the last training is long ago, and {fresh} labels are new or revised since");
             return Some((TrainingReason::Schedule, words));
         }
-        self.fallen().map(|words| (TrainingReason::Accuracy, words))
+        let fallen = self.fallen().filter(|_| fresh >= self.fewest_after(last));
+        fallen.map(|words| (TrainingReason::Accuracy, words))
+    }
+
+    /// How many fresh labels a fall waits for. What came of the last one and did not take the active version's place was
+    /// made of nearly the same samples, and so would the next one be.
+    fn fewest_after(&self, last: &Training) -> u64 {
+        let made = last.end.as_ref().and_then(|end| end.result.as_ref().ok());
+        let mut versions = self.versions.iter();
+        let is_promoted = versions.any(|version| Some(&version.version) == made && version.promotion.is_some());
+        if last.plan.reason != TrainingReason::Accuracy || is_promoted {
+            return 0;
+        }
+        let share = self.config.again.map_or(0, |again| again.div_ceil(5));
+        share.max(FEWEST_AFTER_A_FALL)
     }
 
     /// When the schedule makes it due, if there is anything new.

@@ -82,6 +82,15 @@ impl Predictor {
         }
     }
 
+    /// One that asks each request once: for answers that nobody waits for.
+    #[must_use]
+    pub fn without_patience(&self) -> Self {
+        Self {
+            patience: Duration::ZERO,
+            ..self.clone()
+        }
+    }
+
     /// What a version says of samples whose records lie end to end: one answer each, in their order.
     ///
     /// # Errors

@@ -188,6 +188,14 @@ fn what_is_overloaded_or_not_ready_is_asked_again_for_a_while() {
 }
 
 #[test]
+fn who_has_no_patience_asks_once() {
+    let scene = Scene::new(|_, _| Err(overloaded()));
+    let predictor = scene.predictor.without_patience();
+    let error = predictor.ask(&version(), &[4, 5]).expect_err("nobody answers");
+    assert_eq!((error.fault, scene.asked().len()), (PredictFault::Overload, 1));
+}
+
+#[test]
 fn what_takes_too_long_is_asked_in_smaller_pieces() {
     let slow = || InferenceError::Deadline {
         stage: Stage::Computing,

@@ -1,9 +1,12 @@
 //! Whether a version of a model is better than the one that is active: the rule by which one takes the other's place,
 //! with its reason in words.
 //!
-//! Scores are compared as they stand in the cards, each on its own validation samples. Whoever asks the model must not
-//! notice the change but by better answers, so both must take the same input and give the same outputs.
+//! Scores are compared as they stand in the cards, each on its own validation samples; but where the active version has
+//! proved worse than its card, by what it was proved. Whoever asks the model must not
+//! notice the change but by better answers, so both must take the same input and give the same outputs. Only further
+//! classes may join those of the active version, where answers name their class.
 
+use super::Task;
 use super::artifact::ModelDescription;
 use super::metrics::Metric;
 
@@ -18,7 +21,12 @@ pub struct Contender<'a> {
     pub score: Option<f64>,
     /// What tells its data from others.
     pub data: &'a str,
+    /// By the same metric, what its answers were worth whose truth came later, and how many these are.
+    pub live: Option<(f64, u64)>,
 }
+
+/// Samples below which what answers were worth says nothing.
+pub const FEWEST_LIVE: u64 = 50;
 
 /// What the rule says, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +67,17 @@ pub fn challenge(challenger: Contender<'_>, active: Option<Contender<'_>>, margi
         let other = active.metric.name();
         return Verdict::Incomparable(format!("it was chosen by {metric}, the active version by {other}"));
     }
-    let Some(standing) = active.score else {
+    let Some(promised) = active.score else {
         return Verdict::Incomparable(format!("the {metric} of the active version is not defined"));
+    };
+    let lives = |(live, samples): &(f64, u64)| *samples >= FEWEST_LIVE && *live < promised;
+    let (standing, whence) = match active.live.filter(lives) {
+        Some((live, samples)) => {
+            let promise = format!("where its validation promised {promised:.4}");
+            let whence = format!("the active version on {samples} samples whose labels came later, {promise}");
+            (live, whence)
+        }
+        None => (promised, "the active version".to_owned()),
     };
     let gain = score - standing;
     let data = if challenger.data == active.data {
@@ -68,8 +85,12 @@ pub fn challenge(challenger: Contender<'_>, active: Option<Contender<'_>>, margi
     } else {
         "data of its own"
     };
-    let figures =
-        format!("{metric} {score:.4} on validation, with {data}, against {standing:.4} of the active version");
+    let more = match challenger.description.labels.len() - active.description.labels.len() {
+        0 => String::new(),
+        1 => ", 1 output more".to_owned(),
+        more => format!(", {more} outputs more"),
+    };
+    let figures = format!("{metric} {score:.4} on validation, with {data}{more}, against {standing:.4} of {whence}");
     if gain > 0.0 && gain + ROUNDING >= margin {
         Verdict::Better(format!("{figures}: better by {gain:.4}, margin {margin}"))
     } else if gain > 0.0 {
@@ -79,7 +100,19 @@ pub fn challenge(challenger: Contender<'_>, active: Option<Contender<'_>>, margi
     }
 }
 
-/// The first thing that whoever asks the model would notice; none where they would notice nothing.
+/// Whether it says all that the active version does, and more. Who is told of one class reads its name, wherever it stands;
+/// who is told of each class whether it is there reads places, which must stay.
+fn has_further_classes(challenger: &ModelDescription, active: &ModelDescription) -> bool {
+    let (ours, theirs) = (&challenger.labels, &active.labels);
+    ours.len() > theirs.len()
+        && match challenger.architecture.task {
+            Task::Classify => theirs.iter().all(|label| ours.contains(label)),
+            Task::Multilabel => ours.starts_with(theirs),
+            Task::Regress | Task::Segment => false,
+        }
+}
+
+/// The first thing that whoever asks the model would notice; none where they would notice nothing but further classes.
 pub fn difference(challenger: &ModelDescription, active: &ModelDescription) -> Option<String> {
     let (ours, theirs) = (&challenger.architecture, &active.architecture);
     if ours.task != theirs.task {
@@ -99,6 +132,9 @@ pub fn difference(challenger: &ModelDescription, active: &ModelDescription) -> O
     if challenger.cells != active.cells {
         let (ours, theirs) = (challenger.cells, active.cells);
         return Some(format!("it reads cells as {ours:?}, the active version as {theirs:?}"));
+    }
+    if has_further_classes(challenger, active) {
+        return None;
     }
     if challenger.labels.len() != active.labels.len() {
         let (ours, theirs) = (challenger.labels.len(), active.labels.len());
@@ -154,6 +190,7 @@ mod tests {
             metric: Metric::Accuracy,
             score,
             data: "d",
+            live: None,
         }
     }
 
@@ -225,7 +262,7 @@ mod tests {
                 "it reads cells as CellFormat { layout: Hwc, mask_threshold: Some(9) }, the active version as CellFormat { layout: Hwc, mask_threshold: None }",
             ),
             (
-                |d| d.labels.push("maybe".to_owned()),
+                |d| d.labels = vec!["maybe".to_owned(), "no".to_owned(), "perhaps".to_owned()],
                 "it has 3 outputs, the active version 2",
             ),
             (
@@ -245,6 +282,63 @@ mod tests {
         assert_eq!(verdict.reason(), "it was chosen by mcc, the active version by accuracy");
         let unscored = challenge(contender(&active, Some(1.0)), Some(contender(&active, None)), 0.0);
         assert_eq!(unscored.reason(), "the accuracy of the active version is not defined");
+    }
+
+    #[test]
+    fn an_active_version_that_lives_worse_than_it_promised_is_held_to_what_it_lives() {
+        let same = described(&["no", "yes"]);
+        let card = "against 0.9000 of the active version: not better";
+        let lived = "against 0.7500 of the active version on 50 samples whose labels came later, where its validation \
+                     promised 0.9000: better by 0.0700, margin 0.05";
+        for (live, expected) in [
+            (None, card),
+            (Some((0.75, 49)), card),
+            (Some((0.95, 500)), card),
+            (Some((0.75, 50)), lived),
+        ] {
+            let active = Contender {
+                live,
+                ..contender(&same, Some(0.9))
+            };
+            let verdict = challenge(contender(&same, Some(0.82)), Some(active), 0.05);
+            assert!(verdict.reason().ends_with(expected), "{live:?}: {verdict:?}");
+            assert_eq!(matches!(verdict, Verdict::Better(_)), expected == lived, "{live:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_knows_further_classes_may_challenge_where_nobody_reads_another_meaning() {
+        let verdict = |task, active: &[&str], labels: &[&str], score| {
+            let [mut active, mut other] = [described(active), described(labels)];
+            active.architecture.task = task;
+            other.architecture.task = task;
+            challenge(contender(&other, Some(score)), Some(contender(&active, Some(0.5))), 0.0)
+        };
+        let two = ["no", "yes"];
+        let better = verdict(Task::Classify, &two, &["maybe", "no", "yes"], 0.75);
+        let reason = "accuracy 0.7500 on validation, with the same data, 1 output more, against 0.5000 of the active \
+                      version: better by 0.2500, margin 0";
+        assert_eq!(better, Verdict::Better(reason.to_owned()));
+        let worse = verdict(Task::Classify, &two, &["a", "no", "u", "yes"], 0.25);
+        let Verdict::NotBetter(reason) = worse else {
+            panic!("{worse:?}")
+        };
+        assert!(reason.contains("2 outputs more"), "{reason}");
+        let better = verdict(Task::Multilabel, &two, &["no", "yes", "z"], 0.75);
+        assert!(matches!(better, Verdict::Better(_)), "{better:?}");
+        for (task, active, labels) in [
+            (Task::Classify, &["a", "b", "c"][..], &["a", "b"][..]),
+            (Task::Classify, &two, &["no", "x", "y"]),
+            (Task::Multilabel, &two, &["maybe", "no", "yes"]),
+            (Task::Regress, &two, &["no", "yes", "z"]),
+            (Task::Segment, &two, &["no", "yes", "z"]),
+        ] {
+            let verdict = verdict(task, active, labels, 0.75);
+            assert!(
+                matches!(verdict, Verdict::Incomparable(_)),
+                "{task:?} {labels:?}: {verdict:?}"
+            );
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Ex
 pub use artifact::{DescriptionError, ModelDescription};
 pub use augmentation::{Augmentation, AugmentationError, complement_bands};
 pub use card::Card;
-pub use challenge::{Contender, Verdict, challenge};
+pub use challenge::{Contender, FEWEST_LIVE, Verdict, challenge};
 pub use drift::BandSums;
 pub use event::{DashaEvent, PredictEvent};
 pub use job::{BackboneChoice, Budget, DashaJob, ScaleChoice};

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field};
 use forecastd_config::{SampleForm, SampleKind};
 use forecastd_models::dasha::ElementType;
 
-use super::super::super::columns::{find, is_text};
+use super::super::super::columns::{find, find_if_there, is_text};
 use super::super::columns::{check_input, check_label, item};
 use super::super::source::Source;
 use super::super::{InputKind, cells};
@@ -23,8 +23,22 @@ impl Places {
     pub(super) fn new(source: &Source, form: &SampleForm) -> Result<Self, Rejected> {
         let schema = source.schema();
         let columns = &form.columns;
-        let maybe = |name: &Option<String>| name.as_deref().map(|name| find(schema, name)).transpose();
         let (id, input) = (find(schema, &columns.id)?, find(schema, &columns.input)?);
+        // Samples that nobody has labelled seldom have a column for it: a file without one is as one with empty cells.
+        let own: Vec<&str> = [
+            Some(&columns.id),
+            Some(&columns.input),
+            columns.label.as_ref(),
+            columns.split.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+        let maybe = |name: &Option<String>| {
+            let found = name.as_deref().map(|name| find_if_there(schema, name, &own));
+            found.transpose().map(Option::flatten)
+        };
         let (label, split) = (maybe(&columns.label)?, maybe(&columns.split)?);
         let id_type = schema.field(id).data_type();
         if !is_text(id_type) && !id_type.is_integer() {

@@ -89,6 +89,39 @@ fn splits_are_those_of_the_column_and_else_follow_from_the_id_alone() {
 }
 
 #[test]
+fn a_drop_without_the_columns_of_label_and_split_is_one_whose_cells_are_empty() {
+    let form = form("tiles", "image: x, label: label_name, split: part, shape: [1, 2, 2]");
+    let tiles = || column(BinaryArray::from_iter_values(vec![[7_u8; 4]; 3]));
+    let empty = || column(StringArray::from(vec![None::<&str>; 3]));
+    let with = read(
+        vec![ids(3), ("x", tiles()), ("label_name", empty()), ("part", empty())],
+        &form,
+    );
+    let without = read(vec![ids(3), ("x", tiles())], &form);
+    let (samples, found) = without.expect("unlabelled samples");
+    assert_eq!((samples.len(), found.account.seen), (3, 3));
+    assert_eq!((samples, found), with.expect("unlabelled samples"));
+}
+
+#[test]
+fn a_column_whose_name_is_nearly_that_of_the_label_is_a_slip() {
+    let form = form("tiles", "image: x, label: label_name, split: part, shape: [1, 2, 2]");
+    let tiles = || column(BinaryArray::from_iter_values(vec![[7_u8; 4]; 2]));
+    let classes = || column(StringArray::from(vec!["a", "b"]));
+    for (name, configured) in [("label_names", "label_name"), ("Part", "part")] {
+        let verdict = read(vec![ids(2), ("x", tiles()), (name, classes())], &form).expect_err("a slip");
+        assert_eq!(verdict.reason, RejectReason::Schema);
+        let told = format!("no column {configured:?}");
+        assert!(verdict.detail.starts_with(&told), "{}", verdict.detail);
+        assert!(
+            verdict.detail.ends_with(&format!("did you mean {name:?}?")),
+            "{}",
+            verdict.detail
+        );
+    }
+}
+
+#[test]
 fn pictures_are_decoded_to_bands_and_a_corrupt_first_one_spoils_no_other() {
     let form = form("tiles", "image: x, shape: [3, 2, 3]");
     let mut corrupt = png(3, 2, 9);

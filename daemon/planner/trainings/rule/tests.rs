@@ -231,6 +231,47 @@ fn later_ones_wait_for_new_labels_a_schedule_or_a_fall() {
 }
 
 #[test]
+fn a_fall_that_a_training_did_not_mend_waits_for_more_than_a_few_labels() {
+    let scene = |train: &str, fresh: u32, promoted: bool, reason: TrainingReason| {
+        let mut scene = Scene::new(train)
+            .drop(1, 60)
+            .drop(2, fresh)
+            .active(0.9)
+            .trained(1, 60, 60, 5, None)
+            .lives(0.5, 500);
+        scene.books[0].plan.reason = reason;
+        if !promoted {
+            scene.versions[0].version = ContentKey([2; 32]);
+        }
+        scene
+    };
+    let accuracy = Some(TrainingReason::Accuracy);
+    for (train, fresh, promoted, last, reason) in [
+        ("{ again: never }", 1, true, TrainingReason::Accuracy, accuracy),
+        ("{ again: never }", 1, false, TrainingReason::Labels, accuracy),
+        ("{ again: never }", 49, false, TrainingReason::Accuracy, None),
+        ("{ again: never }", 50, false, TrainingReason::Accuracy, accuracy),
+        ("{ again: 100 }", 49, false, TrainingReason::Accuracy, None),
+        ("{ again: 100 }", 50, false, TrainingReason::Accuracy, accuracy),
+        ("{ again: 501 }", 100, false, TrainingReason::Accuracy, None),
+        ("{ again: 501 }", 101, false, TrainingReason::Accuracy, accuracy),
+        (
+            "{ again: 20 }",
+            20,
+            false,
+            TrainingReason::Accuracy,
+            Some(TrainingReason::Labels),
+        ),
+    ] {
+        let due = scene(train, fresh, promoted, last).reason(10);
+        assert_eq!(
+            due, reason,
+            "{train}, {fresh} fresh, promoted {promoted}, last {last:?}"
+        );
+    }
+}
+
+#[test]
 fn a_failure_is_waited_off_twice_as_long_each_time_and_an_end_by_wish_is_not() {
     let failed = |faults: &[TrainingFault]| {
         let scene = Scene::new("{ first: 50 }").drop(1, 50);
