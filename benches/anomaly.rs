@@ -259,6 +259,7 @@ fn fit(job: FitJob) -> FitReport {
             way,
             rolling,
             map: None,
+            owed: false,
         });
     }
     FitReport {

@@ -16,6 +16,7 @@ mod forecasts;
 mod inference;
 mod method;
 mod models;
+mod networks;
 mod oracle;
 mod predictions;
 mod prometheus;

@@ -242,3 +242,27 @@ fn a_pattern_of_another_backbone_is_refused() {
     assert!(error.to_string().contains("9 searched convolutions, the pattern 8"));
     assert!(store.is_empty());
 }
+
+#[test]
+fn a_network_that_forecasts_tells_the_newest_sample_from_the_oldest() {
+    for backbone in [Backbone::ResNet { width: 4 }, unet(&[4, 6])] {
+        let forecasts = Architecture {
+            forecasts: true,
+            ..architecture(backbone, 1, &[12], Task::Regress, 5)
+        };
+        let store = nn::VarStore::new(Device::Cpu);
+        let network = Network::new(&store.root(), &forecasts, 0.0).expect("it can be built");
+        fill_variables(&store);
+        assert_eq!(store.variables()["head.ahead.weight"].size(), [5, 12]);
+        let input = wave("input", &[3, 1, 12]);
+        let outputs = tch::no_grad(|| network.forward_t(&input, false));
+        assert_eq!(outputs.size(), [3, 5]);
+        // Far enough from both ends for no kernel to reach them, a bump gives the same features in either place.
+        let bump = |position: i64| {
+            let input = tch::Tensor::zeros([1, 1, 12], (tch::Kind::Float, Device::Cpu));
+            let _ = input.narrow(2, position, 1).fill_(1.0);
+            tch::no_grad(|| network.forward_t(&input, false))
+        };
+        assert!(f64::try_from((bump(5) - bump(7)).abs().max()).expect("a number") > 1e-3);
+    }
+}
