@@ -99,10 +99,10 @@ exactness: .venv/ready ## Hold the search for the order against statsmodels on a
 torture: ## Kill the daemon CYCLES=200 times at random instants and count its rows
 	TORTURE_CYCLES=$(CYCLES) cargo test --release --locked --test main torture -- --nocapture
 
-endurance: build ## Kill runs of DASHA and serving children, swap a thousand versions under load, watch memory, find motifs
-	cargo test --release --locked --package forecastd-torch --test dasha -- --ignored --nocapture
+endurance: build ## Kill runs of DASHA and serving children, swap a thousand versions under load, watch memory, play the story of tiles
+	LD_LIBRARY_PATH="$(LIBTORCH_DIR)/lib" cargo test --release --locked --package forecastd-torch --test dasha -- --ignored --nocapture
 	FORECASTD_TORCH=$(abspath $(TARGET))/release/forecastd-torch \
-		cargo test --release --locked --test main inference -- --ignored --nocapture --test-threads 1
+		cargo test --release --locked --test main -- inference:: load:: tiles:: --ignored --nocapture --test-threads 1
 
 deny: ## Check licences and advisories of all dependencies (needs cargo-deny)
 	cargo deny --workspace check

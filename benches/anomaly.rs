@@ -217,7 +217,10 @@ impl Replay {
     fn tell(&mut self, event: Event) {
         for command in self.planner.apply(event, self.now) {
             match command {
-                Command::RecoverSamples(..) | Command::IngestSamples(..) => unreachable!("there are only series"),
+                Command::RecoverSamples(..)
+                | Command::IngestSamples(..)
+                | Command::Predict(_)
+                | Command::KeepPredictions(..) => unreachable!("there are only series"),
                 Command::Recover(dataset, epoch) => self.tell(Event::RecoveryFinished(dataset, epoch)),
                 Command::Fit(FitWork::Fit(job)) => self.tell(Event::Fitted(fit(job))),
                 Command::Fit(FitWork::Pool(_)) => unreachable!("Auto-AR by itself has no pool"),

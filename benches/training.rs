@@ -33,7 +33,7 @@ use forecastd_models::{FitSpec, GapPolicy, Series, Timestamp};
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 use support::network::executable;
-use support::{child_of, wait_for};
+use support::{child_of, wait_for, wait_idly_for};
 
 /// Points of the channel that is fitted again and again, and the order that it is searched up to.
 const POINTS: i64 = 8192;
@@ -55,7 +55,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let trainer = train(&executable, folder.path(), processors);
     let child = wait_for("the child", || child_of(std::process::id(), "forecastd-torch"));
-    wait_for("its first epoch", || {
+    wait_idly_for("its first epoch", || {
         folder.path().join("1/checkpoint/state.json").exists().then_some(())
     });
     for threads in [processors, 1] {

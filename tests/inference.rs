@@ -3,7 +3,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::support::network::{artifact, described_otherwise, executable, scaled};
-use crate::support::{child_of, wait_for};
+use crate::support::{child_of, resident, wait_for};
 
 /// Letters of a sequence.
 const LENGTH: usize = 40;
@@ -274,11 +274,4 @@ fn a_thousand_swaps_under_load_fail_nothing_and_memory_stays_flat() {
     for (early, late) in early.into_iter().zip(late) {
         assert!(late < early + 32, "{early} MiB became {late}");
     }
-}
-
-/// Resident memory of a process in MiB.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim_end_matches("kB").trim().parse::<u64>().unwrap() >> 10
 }

@@ -1,123 +1,16 @@
 //! Networks asked over HTTP, with the real child: what a client gets is what `forecastd predict` says; versions change
 //! under their clients; and what cannot be served gives way.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Float32Type;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::http::{Answer, ask};
-use crate::support::network::{artifact, executable, renamed, scaled};
-use crate::support::{Daemon, Environment, child_of, forecastd, skip, tools, wait_for};
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
-
-const TOKEN: &str = "a-token-of-the-test";
-
-/// Letters of a sequence.
-const LENGTH: u64 = 40;
-
-/// Sequences that are asked about.
-const ASKED: usize = 9;
-
-/// A daemon's folder, and artifacts beside it.
-struct Story {
-    environment: Environment,
-    executable: String,
-    one: PathBuf,
-}
-
-impl Story {
-    fn new(promotion: &str) -> Option<Self> {
-        let executable = executable()?;
-        let environment = Environment::with_series("{ time: time }");
-        let series = Environment::dataset("d", "{ time: time }", "forecast: { horizon: 12 }");
-        environment.write_config(&format!(
-            "state_dir: ./state\ncpu_threads: 1\nhttp: {{ listen: \"127.0.0.1:0\", admin_token_file: token, \
-             inference: {{ max_body: 1MiB }} }}\ntorch: {{ executable: {executable}, fit: never }}\n\
-             datasets:\n{series}models:\n  - {{ name: motif, incoming: ./incoming/models, {LANDING}, {promotion} }}\n"
-        ));
-        fs::write(environment.path("token"), format!("{TOKEN}\n")).unwrap();
-        let one = artifact(&environment.path("."), &executable, LENGTH);
-        Some(Self {
-            environment,
-            executable,
-            one,
-        })
-    }
-
-    /// Drops a copy of an artifact; its version.
-    fn drop_artifact(&self, artifact: &Path) -> String {
-        let folder = self.environment.path("incoming/models");
-        fs::create_dir_all(&folder).unwrap();
-        let name = artifact.file_name().unwrap().to_str().unwrap();
-        let hidden = folder.join(format!(".{name}.tmp"));
-        fs::create_dir(&hidden).unwrap();
-        for file in ["weights.safetensors", "model.json", "card.json", "BLAKE3SUMS"] {
-            fs::copy(artifact.join(file), hidden.join(file)).unwrap();
-        }
-        let sums = fs::read(hidden.join("BLAKE3SUMS")).unwrap();
-        fs::rename(hidden, folder.join(name)).unwrap();
-        blake3::hash(&sums).to_string()
-    }
-
-    /// Sequences, and the probabilities of both classes that `forecastd predict` gives them.
-    fn predicted(&self, artifact: &Path) -> (Vec<String>, Vec<Vec<f32>>) {
-        let file = self.environment.path(format!("of-{LENGTH}.parquet"));
-        let out = self.environment.path("predictions.parquet");
-        let text = |path: &Path| path.to_str().unwrap().to_owned();
-        let arguments = [text(artifact), text(&file), "--out".to_owned(), text(&out)];
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        arguments.extend(["--executable", &self.executable, "--threads", "1"]);
-        let output = forecastd(&[&["predict"], &arguments[..]].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let (samples, scores) = (rows(&file), rows(&out));
-        let texts = samples.column_by_name("sequence").unwrap();
-        let texts = texts.as_string::<i32>().iter().map(|text| text.unwrap().to_owned());
-        let column = |name: &str| {
-            scores
-                .column_by_name(name)
-                .unwrap()
-                .as_primitive::<Float32Type>()
-                .clone()
-        };
-        let (no, yes) = (column("score_0"), column("score_1"));
-        let both = (0..ASKED).map(|row| vec![no.value(row), yes.value(row)]);
-        (texts.take(ASKED).collect(), both.collect())
-    }
-
-    fn until_it_answers(&self, daemon: &Daemon, version: &str) {
-        wait_for(&format!("{version} to answer; the log:\n{}", daemon.log()), || {
-            let (status, body) = daemon.get("/v2/models/motif/ready");
-            (status == 200 && body.contains(version)).then_some(())
-        });
-    }
-}
-
-fn rows(file: &Path) -> RecordBatch {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(file).unwrap()).unwrap();
-    reader.build().unwrap().next().unwrap().unwrap()
-}
-
-fn infer(daemon: &Daemon, sequences: &[String]) -> Value {
-    let input = json!({ "name": "input", "datatype": "BYTES", "shape": [sequences.len()], "data": sequences });
-    let body = json!({ "inputs": [input] }).to_string();
-    let answer = ask(daemon.address(), "POST", "/v2/models/motif/infer", &[], body.as_bytes());
-    assert_eq!(answer.status, 200, "{answer:?}\n{}", daemon.log());
-    answer.json()
-}
-
-fn probabilities(answer: &Value) -> Vec<Vec<f32>> {
-    let output = &answer["outputs"][0];
-    assert_eq!(output["name"], "probabilities");
-    let numbers: Vec<f32> = serde_json::from_value(output["data"].clone()).unwrap();
-    numbers.chunks(2).map(<[f32]>::to_vec).collect()
-}
+use crate::support::endpoint::{ASKED, Story, TOKEN, change, infer, probabilities};
+use crate::support::http::ask;
+use crate::support::network::{renamed, scaled};
+use crate::support::{Daemon, child_of, skip, tools, wait_for};
 
 /// Scores differ by what sums differ in another order: batches are of another size here and there.
 #[track_caller]
@@ -156,13 +49,6 @@ fn infer_binary(daemon: &Daemon, sequences: &[String]) -> Vec<Vec<f32>> {
     numbers.collect::<Vec<_>>().chunks(2).map(<[f32]>::to_vec).collect()
 }
 
-fn change(daemon: &Daemon, act: &str, token: &str, wish: &Value) -> Answer {
-    let bearer = format!("Bearer {token}");
-    let path = format!("/api/v1/models/motif/{act}");
-    let headers = [("Authorization", bearer.as_str())];
-    ask(daemon.address(), "POST", &path, &headers, wish.to_string().as_bytes())
-}
-
 #[test]
 fn clients_get_what_predict_says_and_versions_change_under_them() {
     let Some(story) = Story::new("promotion: { to: candidate }") else {
@@ -171,11 +57,11 @@ fn clients_get_what_predict_says_and_versions_change_under_them() {
     let two = story.environment.path("two");
     scaled(&story.one, &two, 1.25);
     let daemon = story.environment.start();
-    let (status, body) = daemon.get("/v2/models/motif");
-    assert!(
-        status == 503 && body.contains("no version is active"),
-        "{status} {body}"
-    );
+    wait_for("an answer from the registry", || {
+        let (status, body) = daemon.get("/v2/models/motif");
+        assert_eq!(status, 503, "never unknown: {body}");
+        body.contains("no version is active").then_some(())
+    });
 
     let first = story.drop_artifact(&story.one);
     let second = story.drop_artifact(&two);
@@ -325,15 +211,12 @@ fn a_version_that_no_child_can_load_gives_way_and_is_told() {
     });
     let refused = [("model", "motif"), ("reason", "refused")];
     assert_eq!(page.get("forecastd_model_load_failures_total", &refused), Some(1.0));
-    let shown = wait_for("the first to be active again", || {
+    wait_for("the first to be active again, and why", || {
         let shown: Value = serde_json::from_str(&daemon.get("/api/v1/models/motif").1).unwrap();
-        (shown["active"] == first).then_some(shown)
+        let mut versions = shown["versions"].as_array().unwrap().iter();
+        let told = versions.any(|version| version["reason"].as_str().unwrap().contains("it cannot be served"));
+        (shown["active"] == first && told).then_some(())
     });
-    let versions = shown["versions"].as_array().unwrap().iter();
-    let reason = versions
-        .map(|version| version["reason"].as_str().unwrap())
-        .find(|reason| reason.contains("it cannot be served"));
-    assert!(reason.is_some(), "{shown}");
     let (sequences, expected) = story.predicted(&story.one);
     assert_close(&probabilities(&infer(&daemon, &sequences)), &expected);
     assert!(daemon.log().contains("a version cannot be served"), "{}", daemon.log());
@@ -389,6 +272,13 @@ fn the_client_of_triton_reads_metadata_and_infers_unmodified() {
         assert_eq!(told[way]["label"][0], likeliest[0].to_string());
     }
     assert_eq!(told["together"].as_array().unwrap().len(), 4);
+    let crowded: Vec<Vec<f32>> = serde_json::from_value(told["crowded"].clone()).unwrap();
+    let in_turn: Vec<Vec<f32>> = expected.iter().cycle().take(800).cloned().collect();
+    assert_close(&crowded, &in_turn);
+    println!(
+        "{:.0} requests a second on 8 connections",
+        told["requests_per_second"].as_f64().unwrap()
+    );
     assert_eq!(told["metadata"]["versions"], json!([version]));
     assert_eq!(told["config"]["input"][0]["data_type"], "TYPE_STRING");
     assert_eq!(told["index"][0]["state"], "READY");

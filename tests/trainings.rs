@@ -9,7 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::network::executable;
-use crate::support::{Daemon, Environment, child_of, data, fixed_tiles, forecastd, tiles, wait_for, wide};
+use crate::support::{
+    Daemon, Environment, child_of, data, fixed_tiles, forecastd, tiles, wait_for, wait_idly_for, wide,
+};
 
 const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
 
@@ -76,9 +78,10 @@ fn running(daemon: &Daemon) -> bool {
 
 /// Waits until the training under way is in one of these stages: how much there is time for, the machine says.
 fn until_stage(daemon: &Daemon, stages: &[&str]) {
-    daemon.scrape_until(&format!("one of {stages:?}"), |page| {
+    wait_idly_for(&format!("one of {stages:?}; the log:\n{}", daemon.log()), || {
+        let page = daemon.scrape();
         let of = |stage| page.get("forecastd_training_stage", &[("model", "scenes"), ("stage", stage)]);
-        stages.iter().any(|stage| of(stage) == Some(1.0))
+        stages.iter().any(|stage| of(stage) == Some(1.0)).then_some(())
     });
 }
 
@@ -97,7 +100,7 @@ fn versions(environment: &Environment) -> Vec<Value> {
 
 /// Waits until there are so many versions, all of them judged.
 fn judged(daemon: &Daemon, environment: &Environment, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} judged versions; the log:\n{}", daemon.log()), || {
+    wait_idly_for(&format!("{count} judged versions; the log:\n{}", daemon.log()), || {
         let versions = versions(environment);
         let all = versions.iter().all(|version| version["state"] != "candidate");
         (versions.len() == count && all).then_some(versions)
@@ -193,7 +196,7 @@ fn tiles_that_land_train_and_retrain_a_network_over_deaths_and_restarts() {
         told.contains("trained by the daemon on 400 labelled samples of d, kernels searched for"),
         "{told}"
     );
-    daemon.scrape_until("rest", |page| page.sum("forecastd_training_running") == 0.0);
+    wait_for("its end in the books", || (!running(&daemon)).then_some(()));
     assert_eq!((runs(&environment), begun(&daemon, "first")), (0, 0.0));
 
     landsat.drop(&environment, 400..650);

@@ -153,9 +153,9 @@ fn values_of_a_dataset_are_told_what_they_should_be() {
     after: true
         -> after: expected `move`, `delete` or `keep`, found `true`
     zzz: 1
-        -> zzz: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits, samples, model)
+        -> zzz: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits, samples, model, predictions)
     horizon: 24
-        -> horizon: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits, samples, model)
+        -> horizon: no such key (known here: name, kind, incoming, outgoing, quarantine, after, done, landing, series, history, forecast, limits, samples, model, predictions)
     "#;
     assert_told(table, told);
 }

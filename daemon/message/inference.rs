@@ -48,6 +48,8 @@ pub struct InferenceRequest {
 pub struct InferenceAnswer {
     /// Which version said it.
     pub version: Arc<str>,
+    /// What the network is that said it: it may be gone by the time that its words are read.
+    pub description: Arc<ModelDescription>,
     /// One record a sample, in their order.
     pub outputs: Outputs,
     /// From the request to the sending of its batch.

@@ -7,6 +7,7 @@ SEQUENCES is a JSON list of texts. Prints one JSON object: what the client read,
 
 import json
 import sys
+import time
 
 import numpy as np
 import tritonclient.http as triton
@@ -56,6 +57,17 @@ except triton.InferenceServerException as error:
 pending = [client.async_infer(model, [given]) for _ in range(4)]
 together = [read(one.get_result()) for one in pending]
 
+# Eight connections with a request on each all the time, as perf_analyzer has it at concurrency 8.
+crowd = triton.InferenceServerClient(address, concurrency=8)
+started = time.monotonic()
+pending = []
+for number in range(800):
+    one = triton.InferInput(tensor["name"], [1], tensor["datatype"])
+    one.set_data_from_numpy(texts[[number % len(sequences)]])
+    pending.append(crowd.async_infer(model, [one]))
+crowded = [read(one.get_result())["probabilities"][0] for one in pending]
+seconds = time.monotonic() - started
+
 print(
     json.dumps(
         {
@@ -67,6 +79,8 @@ print(
             "by_version": read(ask(True, model_version=version)),
             "everything": read(everything),
             "together": together,
+            "crowded": crowded,
+            "requests_per_second": len(crowded) / seconds,
             "likeliest": [text.decode() for text in likeliest.as_numpy("probabilities")[:, 0]],
             "refusal": refusal,
             "statistics": client.get_inference_statistics(model),

@@ -3,6 +3,7 @@
 pub mod artifact;
 mod daemon;
 mod drops;
+pub mod endpoint;
 mod environment;
 pub mod http;
 pub mod network;
@@ -32,17 +33,31 @@ pub fn child_of(parent: u32, name: &str) -> Option<i32> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Resident memory of a process in MiB.
+pub fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse::<u64>().unwrap() >> 10
+}
+
 /// Waits until `condition` yields something; panics with `what` after a minute, which no healthy run needs.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(Duration::from_secs(60), what, condition)
+}
+
+/// The same for what is done at the lowest priority: where every processor has other work, it takes as long as that.
+pub fn wait_idly_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(Duration::from_secs(1200), what, condition)
+}
+
+/// The same for what takes as long as somebody has said.
+pub fn wait_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "waited a minute for {what}"
-        );
+        assert!(started.elapsed() < patience, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -141,13 +141,15 @@ fn write_course(text: &mut String, card: &Card) -> fmt::Result {
         Figure(with.weight_decay),
         with.momentum
     )?;
-    writeln!(
-        text,
-        "- Weights of epoch {} of {}{}.",
-        chosen.epoch,
-        card.retrain.epochs.len(),
-        if chosen.averaged { ", averaged over steps" } else { "" }
-    )?;
+    let epochs = card.retrain.epochs.len();
+    let averaged = if chosen.averaged { ", averaged over steps" } else { "" };
+    match chosen.epoch {
+        0 => writeln!(
+            text,
+            "- Weights of the trial: none of the {epochs} epochs after it was better."
+        )?,
+        epoch => writeln!(text, "- Weights of epoch {epoch} of {epochs}{averaged}.")?,
+    }
     writeln!(
         text,
         "- Wall time: search {:.0} s, trials {:.0} s, training {:.0} s, on {} with {} CPU threads. Seed {}.",

@@ -13,8 +13,11 @@ fn class(text: &str) -> Label {
     Label::Class(text.to_owned())
 }
 
-/// What the versions say of samples with these elements.
-fn said(rows: &[(&str, [u8; 2], Option<&str>, Option<&str>)]) -> Predictions {
+/// A sample's id and elements, and what active and shadow say of it.
+type Row<'a> = (&'a str, [u8; 2], Option<&'a str>, Option<&'a str>);
+
+/// What the versions say of these samples.
+fn said(rows: &[Row<'_>]) -> Predictions {
     let said = rows.iter().zip(0..).map(|((id, elements, label, shadow), row)| Said {
         id: (*id).into(),
         row,

@@ -38,6 +38,7 @@ impl Infer for Fake {
         Box::pin(async move {
             Ok(InferenceAnswer {
                 version,
+                description: Arc::new(description()),
                 outputs: Outputs::Scores(scores?),
                 queue: Duration::ZERO,
                 compute: Duration::ZERO,
@@ -56,10 +57,14 @@ impl Infer for Fake {
 }
 
 /// A network of two classes that takes one byte.
-fn version() -> ModelVersion {
+fn description() -> ModelDescription {
     let mut description = Artifact::scoring(0.5).description;
     description.element = ElementType::U8;
     description.architecture.input.size = vec![1];
+    description
+}
+
+fn version() -> ModelVersion {
     ModelVersion {
         model: "m".into(),
         version: ContentKey([1; 32]),
@@ -75,7 +80,7 @@ fn version() -> ModelVersion {
             validation: None,
             test: None,
             data: String::new(),
-            description,
+            description: description(),
         }),
     }
 }

@@ -35,8 +35,9 @@ const ATTEMPTS: u32 = 3;
 /// Wait before the next one, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A child that says nothing new for so long beyond its whole budget hangs.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A child that has no epoch more to show for so long beyond its whole budget hangs: it may have waited that long for a
+/// processor, for it has the lowest priority.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Progress is told so often at most: epochs of small networks take milliseconds.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -183,7 +184,7 @@ impl Room {
                 RunEnd::Stopped if !self.wishes.wants(job.id) => {
                     return Err(failure(TrainingFault::Cancelled, "it was given up".to_owned()));
                 }
-                RunEnd::Stopped => format!("it said nothing for {PATIENCE:?} beyond its budget"),
+                RunEnd::Stopped => format!("it had nothing to show for {PATIENCE:?} beyond its budget"),
                 RunEnd::Died(how) => how,
             };
             if has_progressed {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::message::training::TrainingStage;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
 
 /// An epoch of the last training.
 const EPOCH: &str = r#"echo '{"event":"retrain_epoch","epoch":1,"epochs":4,"loss":0.5,"score":0.75,"best":0.75}'"#;

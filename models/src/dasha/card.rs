@@ -111,7 +111,7 @@ pub struct Chosen {
     pub candidate: Candidate,
     /// How it was trained.
     pub hyper_parameters: HyperParameters,
-    /// The epoch whose weights were kept, from 1.
+    /// The epoch whose weights were kept, from 1; 0 where none was better than the trial that the training went on from.
     pub epoch: u32,
     /// Whether they are the running average of weights rather than the last ones.
     pub averaged: bool,

@@ -72,14 +72,13 @@ pub(super) fn wanted(
 pub(super) fn response(
     model: &str,
     id: Option<&str>,
-    description: &ModelDescription,
     wanted: &[Wanted],
     answer: &InferenceAnswer,
 ) -> Result<Response, ApiError> {
     let mut binary = Vec::new();
     let mut outputs = Vec::new();
     for wanted in wanted {
-        outputs.push(output(wanted, description, &answer.outputs, &mut binary)?);
+        outputs.push(output(wanted, &answer.description, &answer.outputs, &mut binary)?);
     }
     let mut json = json!({ "model_name": model, "model_version": answer.version, "outputs": outputs });
     if let Some(id) = id {

@@ -7,8 +7,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use forecastd_models::dasha::ModelDescription;
-use tokio::time::timeout;
 
 use super::answer::{self, HEADER_LENGTH};
 use super::header::{Header, MOST_JSON};
@@ -38,17 +36,13 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
     })?;
     let arrived = Instant::now();
     let found = service.find(address)?;
-    let received = timeout(service.limits.max_timeout, service.room.read(headers, body));
-    let received = received.await.map_err(|_| {
-        let message = format!("the body did not come within {:?}", service.limits.max_timeout);
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
-    })??;
+    let received = service.room.read(headers, body).await?;
     // Held until the answer is made: so long the samples are in memory.
     let _room = received.permit;
     let (header, binary) = split(headers, received.bytes)?;
-    let description = found.description;
-    let wanted = answer::wanted(&description, header.outputs, &header.parameters)?;
-    let samples = samples(&description, header.inputs, binary)?;
+    let description = &found.description;
+    let wanted = answer::wanted(description, header.outputs, &header.parameters)?;
+    let samples = samples(description, header.inputs, binary)?;
     let request = InferenceRequest {
         model: Arc::clone(&address.model),
         // Whoever names none gets the active one, even if that changes meanwhile.
@@ -58,11 +52,7 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
         deadline: arrived + service.patience(header.parameters.timeout),
     };
     let answer = service.infer.infer(request).await?;
-    let description = match answer.version == found.version {
-        true => description,
-        false => service.description_of(&address.model, &answer.version)?,
-    };
-    answer::response(&address.model, header.id.as_deref(), &description, &wanted, &answer)
+    answer::response(&address.model, header.id.as_deref(), &wanted, &answer)
 }
 
 impl Service {
@@ -72,19 +62,6 @@ impl Service {
             .filter(|microseconds| *microseconds > 0)
             .map(Duration::from_micros);
         asked.unwrap_or(self.limits.timeout).min(self.limits.max_timeout)
-    }
-
-    /// Another version became active while the request was on its way, and answered it.
-    fn description_of(&self, model: &Arc<str>, version: &Arc<str>) -> Result<Arc<ModelDescription>, ApiError> {
-        let served = self.infer.served().into_iter();
-        let mut versions = served
-            .filter(|served| served.name == *model)
-            .flat_map(|served| served.versions);
-        let found = versions.find(|served| served.version == *version);
-        found.and_then(|served| served.description).ok_or_else(|| {
-            let message = format!("model {model:?}: version {version:?} answered and was replaced at once: ask again");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
-        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Service {
             exposition,
             infer,
             requests: Arc::new(Semaphore::new(limits.requests)),
-            room: Room::new(limits.body_bytes, ALL_BODIES),
+            room: Room::new(limits.body_bytes, ALL_BODIES, limits.max_timeout),
             limits,
         }
     }
@@ -102,6 +102,11 @@ impl Service {
         let model = Arc::clone(&address.model);
         let snapshot = self.exposition.snapshot();
         let Some(view) = snapshot.models.iter().find(|view| view.model == model) else {
+            if snapshot.generation == 0 {
+                let reason = "the registry is still being read".to_owned();
+                let version = "unknown".into();
+                return Err(InferenceError::NotReady { model, version, reason }.into());
+            }
             return Err(InferenceError::UnknownModel { model }.into());
         };
         let reason = match view.active() {
@@ -135,13 +140,12 @@ impl Service {
 
 fn named<'a>(model: &'a ServedModel, digits: &Arc<str>) -> Result<&'a ServedVersion, ApiError> {
     let lower = digits.to_ascii_lowercase();
-    // One that goes may have come back under the same name: the last counts.
     let mut found: Vec<&ServedVersion> = model
         .versions
         .iter()
         .filter(|version| digits.len() >= FEWEST_DIGITS && version.version.starts_with(&lower))
         .collect();
-    found.dedup_by(|a, b| a.version == b.version);
+    // One that goes may have come back under the same name: the last counts.
     found.sort_by(|a, b| a.version.cmp(&b.version));
     let several = found.windows(2).any(|pair| pair[0].version != pair[1].version);
     if several {

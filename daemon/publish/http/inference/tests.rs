@@ -62,23 +62,27 @@ fn serving(description: ModelDescription, state: VersionState, scores: &[f32]) -
         versions: vec![ServedVersion {
             version: Arc::clone(&version),
             state,
-            description: Some(Arc::new(description)),
+            description: Some(Arc::new(description.clone())),
         }],
     }];
-    say(&stage, Ok(Outputs::Scores(scores.to_vec())));
+    say(&stage, Ok(answer(KEY, description, scores)));
     let running = Running::start(&stage);
     (stage, running)
 }
 
-fn say(stage: &Stage, outcome: Result<Outputs, InferenceError>) {
-    let answer = |outputs| InferenceAnswer {
-        version: KEY.into(),
-        outputs,
+fn say(stage: &Stage, outcome: Result<InferenceAnswer, InferenceError>) {
+    *stage.networks.outcome.lock().expect("no panic") = Some(outcome);
+}
+
+fn answer(version: &str, description: ModelDescription, scores: &[f32]) -> InferenceAnswer {
+    InferenceAnswer {
+        version: version.into(),
+        description: Arc::new(description),
+        outputs: Outputs::Scores(scores.to_vec()),
         queue: Duration::ZERO,
         compute: Duration::ZERO,
         batch: 1,
-    };
-    *stage.networks.outcome.lock().expect("no panic") = Some(outcome.map(answer));
+    }
 }
 
 fn input(datatype: &str, shape: &[u64], data: Value) -> Value {
@@ -166,6 +170,21 @@ fn binary_tensors_come_and_go_behind_the_json() {
     assert_eq!(
         (asked.version.as_deref(), asked.inputs),
         (Some(KEY), vec![9, 8, 7, 6, 5, 4])
+    );
+}
+
+#[test]
+fn a_version_that_answers_and_is_replaced_at_once_has_its_answer_read_by_its_own_description() {
+    let (stage, running) = serving(tiles(), VersionState::Ready, &[0.25, 0.75]);
+    let mut gone = tiles();
+    gone.labels = vec!["bare".to_owned(), "grown".to_owned()];
+    say(&stage, Ok(answer("0badcafe", gone, &[0.25, 0.75])));
+    let answer = ask(&running, input("UINT8", &[1, 2, 1, 3], json!([1, 2, 3, 4, 5, 6])));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    assert_eq!(
+        (&answer["model_version"], &answer["outputs"][2]["data"][0]),
+        (&json!("0badcafe"), &json!("grown"))
     );
 }
 
@@ -350,6 +369,9 @@ fn every_failure_has_its_status() {
             "{page}"
         );
     }
+    let early = running.post("/v2/models/x/infer", &json!({ "inputs": [one()] }).to_string());
+    assert_eq!(early.status, 503, "nobody knows yet which models there are");
+    stage.publish_models(Vec::new());
     for (path, status) in [
         ("/v2/models/x/infer", 404),
         ("/v2/models/m/versions/ffff/infer", 404),

@@ -181,7 +181,7 @@ impl Machine {
             description.architecture.task == Task::Segment,
         );
         let samples = flight.batch.samples() as u32;
-        let version = Arc::clone(&entry.version);
+        let (version, description) = (Arc::clone(&entry.version), Arc::clone(description));
         let mut reasons = reasons(faults, flight.batch.requests.len())?;
         let strange = |(place, pending): (usize, &Pending)| {
             reasons[place].is_none() && slices.get(place).map(Vec::len) != Some(pending.samples() * record)
@@ -203,6 +203,7 @@ impl Machine {
                 Some(reason) => Err(InferenceError::Failed { reason }),
                 None => Ok(InferenceAnswer {
                     version: Arc::clone(&version),
+                    description: Arc::clone(&description),
                     outputs: outputs(slice, is_dense),
                     queue,
                     compute,

@@ -16,7 +16,7 @@ use super::evaluate::Examiner;
 use super::journal::{Journal, Pace, Stage};
 use super::learner::{Learner, rate_factor};
 use super::setup::Setup;
-use super::state::{Retrain, Tensors};
+use super::state::{Retrain, State, Tensors};
 use super::trials;
 
 /// Times that a training may begin anew, each time at a third of the learning rate, before it is given up.
@@ -175,15 +175,23 @@ fn current<'a>(journal: &'a mut Journal<'_>) -> anyhow::Result<&'a mut Retrain> 
     journal.state.retrain.as_mut().context("the last training has begun")
 }
 
+/// The score of the weights that it began from, where those are a trial's and none better have been kept since.
+fn score_of_trial(state: &State) -> Option<f64> {
+    let trial = state.retrain.as_ref()?.chosen.trial?;
+    let is_kept = state.kept_of == Some(trial);
+    state.trials.get(trial as usize).filter(|_| is_kept)?.best()
+}
+
 /// Takes down an epoch, and says whether it is the best so far.
 fn note(journal: &mut Journal<'_>, record: EpochRecord) -> bool {
+    let of_trial = score_of_trial(&journal.state);
     let Some(retrain) = &mut journal.state.retrain else {
         return false;
     };
     let (score, averaged) = record.better();
     let best = best_score(&retrain.record);
     retrain.record.epochs.push(record);
-    let is_better = best.is_none_or(|best| score > best);
+    let is_better = best.into_iter().chain(of_trial).all(|best| score > best);
     if is_better {
         retrain.chosen.epoch = retrain.record.epochs.len() as u32;
         retrain.chosen.averaged = averaged;

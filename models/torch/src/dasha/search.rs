@@ -219,7 +219,8 @@ impl<'a> Searcher<'a> {
 
     pub(super) fn step(&mut self, batch: &Batch, factor: f64) -> Tensor {
         let recipe = &self.setup.recipe;
-        let outputs = recipe.precision.forward(&self.supernet, &batch.inputs, true);
+        let precision = recipe.precision.of_search();
+        let outputs = precision.forward(&self.supernet, &batch.inputs, true);
         let loss = loss(recipe.task, &outputs, &batch.targets, &recipe.loss);
         for (optimizer, _) in &mut self.optimizers {
             optimizer.zero_grad();

@@ -35,6 +35,7 @@ pub(super) struct State {
     /// Weights that were kept: the best of the last training, or before it of all trials if the time is limited.
     kept: Option<String>,
     /// The trial that they are of; none once the last training has kept any.
+    #[serde(default)]
     pub(super) kept_of: Option<u32>,
     /// Wall time.
     pub(super) seconds: StageSeconds,
@@ -47,6 +48,7 @@ pub(super) struct State {
     /// How trials are planned; none before the first.
     pub(super) trial_plan: Option<TrialPlan>,
     /// Seconds that an epoch of all training samples takes the first networks; empty where no time is limited.
+    #[serde(default)]
     pub(super) epoch_seconds: Vec<f64>,
     /// The rule that stops trials.
     pub(super) asha: Option<Stopping>,

@@ -212,6 +212,10 @@ fn a_run_with_a_time_limit_ends_in_time_with_its_learning_rate_gone_down() {
     );
     let card = card(folder.path());
     assert!(card.retrain.epochs.len() < 200 && !card.trials.is_empty());
+    let of_trials = card.trials.iter().filter_map(|trial| trial.best());
+    let best = of_trials.max_by(f64::total_cmp).expect("trials had epochs");
+    let validation = card.validation.scores[&card.metric];
+    assert!(validation >= best - 1e-9, "{validation}: a trial had {best} already");
     let rates: Vec<f64> = card.retrain.epochs.iter().map(|epoch| epoch.rate).collect();
     let (first, last) = (rates[0], rates[rates.len() - 1]);
     assert!(last < first / 4.0 || rates.len() < 4, "{rates:?}");
