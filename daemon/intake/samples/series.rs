@@ -212,7 +212,7 @@ mod tests {
     fn windows_and_what_follows_them_lie_in_their_own_units_part_after_part() {
         let dir = tempfile::tempdir().expect("a folder");
         let channel: Vec<f64> = (0..20).map(|row| 100.0 + 10.0 * f64::from(row % 3)).collect();
-        let still = vec![7.0; 20];
+        let still = [7.0; 20];
         let split = SplitRule::USUAL.of(20).expect("parts"); // 14, 2 and 4 rows
         let channels = [&channel[..], &still[..]];
         let parts = write_windows(dir.path(), channels.into_iter(), &request(), &split, 1).expect("written");

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-use forecastd_models::dasha::{Metric, SeriesWindows};
+use forecastd_models::dasha::{Metric, ModelDescription, SeriesWindows};
 use forecastd_models::{Frequency, GapPolicy, Grid, Level, Method, Timestamp};
 use tokio::runtime::Runtime;
 
@@ -41,6 +41,7 @@ impl Infer for Oracle {
         Box::pin(async move {
             Ok(InferenceAnswer {
                 version: "v".into(),
+                description: Arc::new(description()),
                 outputs: Outputs::Scores(outcome?),
                 queue: Duration::ZERO,
                 compute: Duration::ZERO,
@@ -77,12 +78,16 @@ fn what_follows(window: &[f32]) -> Vec<f32> {
     found.expect("a window of the series, in units of itself")
 }
 
-fn version() -> Arc<ModelVersion> {
+fn description() -> ModelDescription {
     let mut description = Artifact::scoring(0.5).description;
     description.architecture.input.size = vec![LOOKBACK as u32];
     description.series = Some(SeriesWindows {
         seen_until: Timestamp(0),
     });
+    description
+}
+
+fn version() -> Arc<ModelVersion> {
     Arc::new(ModelVersion {
         model: "m".into(),
         version: ContentKey([1; 32]),
@@ -98,7 +103,7 @@ fn version() -> Arc<ModelVersion> {
             validation: None,
             test: None,
             data: String::new(),
-            description,
+            description: description(),
         }),
     })
 }

@@ -111,11 +111,11 @@ fn another_active_version_has_every_channel_fitted_anew() {
 impl Story {
     /// The network of the job that is out.
     fn last_network(&self) -> Option<u8> {
-        let jobs = self.asked.iter().filter_map(|command| match command {
+        let mut jobs = self.asked.iter().filter_map(|command| match command {
             Command::Fit(FitWork::Fit(job)) => Some(job),
             _ => None,
         });
-        network(jobs.last().expect("a job is out"))
+        network(jobs.next_back().expect("a job is out"))
     }
 }
 
