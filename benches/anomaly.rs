@@ -262,6 +262,7 @@ fn fit(job: FitJob) -> FitReport {
             way,
             rolling,
             map: None,
+            owed: false,
         });
     }
     FitReport {

@@ -60,6 +60,7 @@ fn exposition() -> Exposition {
         off_grid_rows: 0,
         accuracy: Vec::new(),
         anomalies: 0,
+        network: None,
     };
     let datasets = vec![view];
     let (_, snapshot) = watch::channel(Arc::new(Snapshot {
@@ -105,6 +106,7 @@ fn channel(number: usize) -> (Arc<str>, ChannelView) {
     let fit = Some(Arc::new(ChannelFit {
         model,
         choice: None,
+        network: None,
         forecast,
         filled,
     }));
@@ -149,6 +151,7 @@ fn dataset() -> Dataset {
             gaps: GapPolicy::Hold,
         },
         method: Method::default(),
+        network: None,
         steps: vec![1, 24, 96],
         max_age: None,
         refit_interval: Duration::ZERO,

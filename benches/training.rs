@@ -176,6 +176,7 @@ fn lay_out(job: &TrainJob, folder: &Path) {
         labels: vec!["no".to_owned(), "yes".to_owned()],
         hash: "noise".to_owned(),
         cells: Default::default(),
+        series: None,
     };
     let mut random = Random::new(2);
     let bytes = set.input_bytes() * TILES as usize;

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use forecastd_models::{FitSpec, Frequency, Method};
 
+use crate::model::ModelName;
+
 /// A dataset's name, shared: `[a-z0-9_-]`, at most 64 bytes.
 pub type DatasetName = Arc<str>;
+
+/// The method that lets networks compete.
+pub(crate) const DASHA: &str = "dasha";
 
 /// One dataset of kind `series`.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +42,8 @@ pub struct Dataset {
     pub fit: FitSpec,
     /// How channels are forecast.
     pub method: Method,
+    /// The model whose networks are held against that method, channel by channel.
+    pub network: Option<ModelName>,
     /// Steps shown on `/metrics`, ascending, each within the horizon.
     pub steps: Vec<usize>,
     /// Least time between two fits of one channel.
@@ -47,6 +54,16 @@ pub struct Dataset {
     pub keep_files: NonZeroUsize,
     /// What a single drop may ask of us.
     pub limits: Limits,
+}
+
+impl Dataset {
+    /// The name of how channels are forecast, as the file has it.
+    pub fn method_name(&self) -> &'static str {
+        match self.network {
+            Some(_) => DASHA,
+            None => self.method.name(),
+        }
+    }
 }
 
 /// What happens to a drop once its rows are durable.

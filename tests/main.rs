@@ -17,6 +17,7 @@ mod inference;
 mod load;
 mod method;
 mod models;
+mod networks;
 mod oracle;
 mod predictions;
 mod prometheus;

@@ -56,7 +56,7 @@ fn series_dataset(
     let landing = landing(&keys.field("landing"));
     let series = series::series(&keys.field("series"));
     let history = history(&keys.field("history"));
-    let asked = forecast::asked(&keys.field("forecast"), history.map(|history| history.window));
+    let asked = forecast::asked(&keys.field("forecast"), history.map(|history| history.window), claims);
     let limits = limits(&keys.field("limits"));
     let samples = foreign(keys, "samples", "tiles");
     let model = foreign(keys, "model", "tiles");
@@ -81,6 +81,7 @@ fn series_dataset(
             gaps: series.gaps,
         },
         method: asked.method,
+        network: asked.network,
         steps: asked.steps,
         refit_interval: asked.refit_interval,
         max_age: asked.max_age,

@@ -6,12 +6,16 @@ use std::time::Duration;
 use forecastd_models::{Level, Method};
 
 use super::CENTURY;
+use crate::ModelName;
+use crate::dataset::DASHA;
 use crate::error::Complaint;
 use crate::field::{Field, Section};
+use crate::folders::Claims;
 
 /// What the section says.
 pub(super) struct Asked {
     pub(super) method: Method,
+    pub(super) network: Option<ModelName>,
     pub(super) horizon: NonZeroUsize,
     pub(super) steps: Vec<usize>,
     pub(super) levels: Vec<Level>,
@@ -27,9 +31,10 @@ const LONGEST_HORIZON: usize = 100_000;
 const LARGEST_MAP: usize = 64 << 20;
 
 /// Reads the section; `window` is the dataset's `history.window`, if that was right.
-pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked> {
+pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>, claims: &mut Claims) -> Option<Asked> {
     field.section(|keys| {
-        let method = keys.or("method", Method::default(), method);
+        let method = keys.or("method", Some(Method::default()), method);
+        let network = network(keys, method, claims);
         let horizon = keys.required("horizon", "the number of steps to forecast", |field| {
             field.whole(1..=LONGEST_HORIZON)
         });
@@ -46,7 +51,8 @@ pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked
         let (horizon, max_lookback) = (horizon?, max_lookback?);
         check_map(&keys.field("horizon"), horizon, max_lookback)?;
         Some(Asked {
-            method: method?,
+            method: method?.unwrap_or_default(),
+            network: network?,
             horizon: NonZeroUsize::new(horizon)?,
             steps: steps?.unwrap_or_else(|| default_steps(horizon)),
             levels: levels?.unwrap_or_else(default_levels),
@@ -58,9 +64,28 @@ pub(super) fn asked(field: &Field, window: Option<NonZeroUsize>) -> Option<Asked
     })
 }
 
-fn method(field: &Field) -> Option<Method> {
-    let names: Vec<(&str, Method)> = Method::all().map(|method| (method.name(), method)).collect();
+/// `None` for networks beside the default.
+fn method(field: &Field) -> Option<Option<Method>> {
+    let names = Method::all().map(|method| (method.name(), Some(method)));
+    let names: Vec<(&str, Option<Method>)> = names.chain([(DASHA, None)]).collect();
     field.word(&names)
+}
+
+/// The model of the networks, which goes with that method and with no other.
+fn network(keys: &mut Section, method: Option<Option<Method>>, claims: &mut Claims) -> Option<Option<ModelName>> {
+    let field = keys.field("model");
+    match (method?, field.is_null()) {
+        (None, true) => {
+            let complaint = Complaint::new("is required beside `method: dasha`");
+            field.refuse(complaint.hint("one of the names under `models`"))
+        }
+        (None, false) => Some(Some(claims.want_model(&field, super::dataset::name(&field)?))),
+        (Some(_), true) => Some(None),
+        (Some(_), false) => {
+            let complaint = Complaint::new("is only for `method: dasha`");
+            field.refuse(complaint.hint("leave `model` out, or let its networks compete"))
+        }
+    }
 }
 
 /// Refuses a horizon that with this lookback would take too much memory.

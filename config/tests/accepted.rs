@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use forecastd_models::{Frequency, GapPolicy};
+use forecastd_models::{Frequency, GapPolicy, Method};
 
 use super::{dataset, datasets, good, top};
 use crate::{
@@ -230,4 +230,19 @@ fn a_model_is_set_as_written_and_its_folders_lie_in_the_one_that_artifacts_land_
 fn a_model_may_be_called_as_a_dataset_is() {
     let config = good(&top("models: [{ name: a, incoming: m }]"));
     assert_eq!(config.models[0].name, config.datasets[0].name);
+}
+
+#[test]
+fn networks_compete_for_a_dataset_that_names_their_model() {
+    let networks = dataset("forecast: { horizon: 24, method: dasha, model: m }");
+    let networks = good(&format!("models: [{{ name: m, incoming: m }}]\n{networks}"))
+        .datasets
+        .remove(0);
+    assert_eq!(
+        (networks.network.as_deref(), networks.method_name()),
+        (Some("m"), "dasha")
+    );
+    assert_eq!(networks.method, Method::Auto);
+    let plain = with("forecast: { horizon: 24, method: direct }");
+    assert_eq!((plain.method_name(), plain.network), ("direct", None));
 }

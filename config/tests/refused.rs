@@ -286,6 +286,12 @@ fn a_forecast_that_cannot_be_is_told_why() {
         -> forecast.max_lookback: expected a whole number from 1 to 4096, found the number 4097
     forecast: { horizon: 16385, max_lookback: 4096 }
         -> forecast.horizon: 16385 steps by a lookback of 4096 are 67112960 numbers in every running fit (at most 16384 steps, or a shorter `max_lookback`)
+    forecast: { horizon: 24, method: dasha }
+        -> forecast.model: is required beside `method: dasha` (one of the names under `models`)
+    forecast: { horizon: 24, method: auto, model: m }
+        -> forecast.model: is only for `method: dasha` (leave `model` out, or let its networks compete)
+    forecast: { horizon: 24, method: dasha, model: m }
+        -> forecast.model: there is no model `m` (one of the names under `models`)
     forecast: { horizon: 24, keep_files: 0 }
         -> forecast.keep_files: expected a whole number from 1 to 1000000, found the number 0
     "#;

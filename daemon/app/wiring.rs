@@ -28,6 +28,7 @@ use crate::service::clock::now;
 use crate::state::{Store, requests_folder, run_folder};
 use crate::work::fit::{fit, pool};
 use crate::work::fit_on_device::FitDevice;
+use crate::work::networks::Networks;
 use crate::work::predict::Predictor;
 use crate::work::torch_process::TorchProcess;
 use crate::work::train::{self, Trainer};
@@ -79,9 +80,10 @@ impl Rooms {
             let metrics = Arc::clone(metrics);
             FitDevice::new(torch, config.torch.fit, move |fits| metrics.torch_fits(fits))
         };
+        let networks = Networks::new(Arc::clone(&infer), Handle::current());
         let fits = Workers::spawn(
             "fit",
-            vec![fit_worker(events.clone(), Arc::new(device)); fit_threads.get()],
+            vec![fit_worker(events.clone(), Arc::new(device), networks); fit_threads.get()],
             busy(metrics),
             fatal(events),
         )
@@ -160,10 +162,14 @@ fn send(events: &mpsc::Sender<AppEvent>, event: AppEvent) {
     let _ = events.blocking_send(event);
 }
 
-fn fit_worker(events: mpsc::Sender<AppEvent>, device: Arc<FitDevice>) -> impl FnMut(FitWork) + Clone {
+fn fit_worker(
+    events: mpsc::Sender<AppEvent>,
+    device: Arc<FitDevice>,
+    networks: Networks,
+) -> impl FnMut(FitWork) + Clone {
     move |work| {
         let done = match work {
-            FitWork::Fit(job) => Event::Fitted(fit(job, &device)),
+            FitWork::Fit(job) => Event::Fitted(fit(job, &device, &networks)),
             FitWork::Pool(job) => Event::Pooled(pool(job)),
         };
         send(&events, AppEvent::Plan(done));

@@ -45,7 +45,7 @@ enum Command {
     Fit(fit::Fit),
     /// Judge a method on rows it has not seen, by the protocols of the literature.
     Backtest(backtest::Backtest),
-    Dasha(dasha::Dasha),
+    Dasha(Box<dasha::Dasha>),
     Predict(predict::Predict),
     Inspect(inspect::Inspect),
     Models(models::Models),

@@ -87,6 +87,7 @@ fn record_bytes(form: &SampleForm) -> usize {
         labels: Vec::new(),
         hash: String::new(),
         cells: forecastd_models::dasha::CellFormat::default(),
+        series: None,
     };
     set.input_bytes()
 }

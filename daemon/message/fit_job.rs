@@ -8,6 +8,8 @@ use forecastd_models::{
     ChannelFit, ChannelMap, ChannelName, Decline, FitFailure, FitSpec, Method, Pool, RollingFit, Series, WindowMove,
 };
 
+use super::model::ModelVersion;
+
 /// One life of a dataset: a reload that changes how histories are made, or that removes a dataset and brings it
 /// back, begins another. What was asked in an earlier life is dropped when it comes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct FitJob {
     pub method: Method,
     /// What the dataset's channels have in common, if that is known.
     pub pool: Option<Arc<Pool>>,
+    /// The network that each channel is to be held against, if there is one that fits.
+    pub network: Option<Arc<ModelVersion>>,
     /// Each once.
     pub channels: Vec<ChannelJob>,
 }
@@ -123,6 +127,8 @@ pub struct FitOutcome {
     pub rolling: Option<Box<RollingFit>>,
     /// For the next fits, until it is stale.
     pub map: Option<Arc<ChannelMap>>,
+    /// The network could not be asked just now; until it is, the forecast is the map's.
+    pub owed: bool,
 }
 
 /// How a fit came about.

@@ -121,6 +121,17 @@ pub struct DatasetView {
     pub accuracy: Vec<StepAccuracy>,
     /// Rows that scored more than 1, since the process started.
     pub anomalies: u64,
+    /// The model whose networks may forecast it, if it names one.
+    pub network: Option<NetworkView>,
+}
+
+/// A model of networks that may forecast a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkView {
+    /// The model.
+    pub model: ModelName,
+    /// Why its active version cannot forecast this dataset, if it cannot.
+    pub held: Option<String>,
 }
 
 /// How good the forecasts of one step turned out to be, all channels together, the newest weighing most. `None` where

@@ -13,8 +13,10 @@ use super::accuracy::{Arrived, ChannelAccuracy, DatasetAccuracy};
 use super::due::DueChannels;
 use super::files::Files;
 use super::history::{ChannelHistory, HistoryRules};
+use super::network::{self, DatasetNetwork};
 use super::pool::{POOL_CHANNELS, PoolKeeper};
 use crate::message::fit_job::{ChannelJob, Epoch, FitJob, FitOutcome, FitReport, JobWindow, PoolJob, PoolReport};
+use crate::message::model::ModelVersion;
 use crate::message::series_drop::SeriesDrop;
 use crate::message::snapshot::{ChannelView, DatasetView, ForecastBatch};
 
@@ -31,6 +33,7 @@ pub struct DatasetState {
     due: DueChannels,
     pool: PoolKeeper,
     accuracy: DatasetAccuracy,
+    network: DatasetNetwork,
     fitting: usize,
     unwritten: BTreeMap<ChannelName, Arc<ChannelFit>>,
     /// When the oldest of them came.
@@ -62,6 +65,8 @@ struct Channel {
     last_fit: Option<Timestamp>,
     fit: Option<Arc<ChannelFit>>,
     failure: Option<FitFailure>,
+    /// How often in a row the network could not be asked.
+    owed: u32,
     /// What the last fit left for the next; of no use once the history did more than move on.
     rolling: Option<Box<RollingFit>>,
     /// Chosen at an earlier fit.
@@ -76,6 +81,7 @@ impl DatasetState {
             epoch,
             spec: Arc::new(config.fit.clone()),
             accuracy: DatasetAccuracy::new(&config),
+            network: DatasetNetwork::default(),
             config,
             channels: BTreeMap::new(),
             due: DueChannels::default(),
@@ -133,6 +139,21 @@ impl DatasetState {
             }
         }
         self.files = files;
+    }
+
+    /// Takes over which version of its model is active. Every channel is held against another one anew.
+    pub fn version_is(&mut self, active: Option<&ModelVersion>, now: Timestamp) {
+        if !self.network.becomes(active, &self.config.fit) {
+            return;
+        }
+        for (name, channel) in &mut self.channels {
+            channel.owed = 0;
+            if channel.in_flight {
+                channel.version += 1;
+            } else if channel.fit.is_some() {
+                self.due.hurry(name, now);
+            }
+        }
     }
 
     /// Takes rows into the histories; channels whose window changed become due.
@@ -235,6 +256,7 @@ impl DatasetState {
             spec: Arc::clone(&self.spec),
             method: self.config.method,
             pool: self.pool.pool().map(Arc::clone),
+            network: self.network.version().map(Arc::clone),
             channels: batch,
         })
     }
@@ -259,6 +281,7 @@ impl DatasetState {
             way: _,
             rolling,
             map,
+            owed,
         } in report.outcomes
         {
             let Some(channel) = self.channels.get_mut(&name) else {
@@ -269,10 +292,16 @@ impl DatasetState {
             // Statistics of Auto-AR would keep a channel from being chosen for, once that is possible.
             channel.keep(rolling.filter(|_| !self.config.method.is_mapped()));
             channel.map = map;
+            let is_known = channel.owed > 0 && channel.fit.as_deref() == result.as_deref().ok();
+            channel.owed = if owed { channel.owed.saturating_add(1) } else { 0 };
             if channel.version > version {
                 self.due.add(&name, channel.ready_at(&self.config), now);
+            } else if owed {
+                self.due.add(&name, now.after(network::pause(channel.owed)), now);
             }
             match result {
+                // Nothing came of asking the network again: no file is due for that.
+                Ok(_) if is_known => {}
                 Ok(fit) => {
                     self.unwritten.insert(name, Arc::clone(&fit));
                     self.unwritten_since.get_or_insert(now);
@@ -331,6 +360,7 @@ impl DatasetState {
                 .sum(),
             accuracy: self.accuracy.view(),
             anomalies: self.accuracy.anomalies(),
+            network: self.network.view(&self.config),
         }
     }
 
@@ -371,6 +401,7 @@ impl Channel {
             last_fit: None,
             fit: None,
             failure: None,
+            owed: 0,
             rolling: None,
             map: None,
             accuracy: ChannelAccuracy::default(),

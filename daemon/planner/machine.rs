@@ -184,6 +184,7 @@ impl Planner {
                 self.storing = false;
                 self.trained(&report, now);
                 self.models.done(report, now);
+                self.name_networks(now);
                 for samples in &mut self.samples {
                     if let Some(model) = &samples.config().model {
                         let versions = self.models.versions(model);
@@ -342,8 +343,18 @@ impl Planner {
                 .push(SampleState::reconfigured(known, config, Epoch(self.epochs)));
         }
         self.models.reconfigure(&config.models);
+        self.name_networks(now);
         self.trainings.reconfigure(config);
         self.unpublished = true;
+    }
+
+    /// Tells datasets of series which version of their model is active.
+    fn name_networks(&mut self, now: Timestamp) {
+        for dataset in &mut self.datasets {
+            let model = dataset.config().network.clone();
+            let active = model.and_then(|model| self.models.active_and_shadow(&model)[0]);
+            dataset.version_is(active, now);
+        }
     }
 
     fn plan(&mut self, now: Timestamp, commands: &mut Vec<Command>) {

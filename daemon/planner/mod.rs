@@ -12,6 +12,7 @@ pub mod files;
 pub mod frequency;
 pub mod history;
 mod machine;
+mod network;
 pub mod pool;
 pub mod predictions;
 pub mod registry;

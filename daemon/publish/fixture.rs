@@ -64,6 +64,7 @@ pub(super) fn dataset(name: &str) -> Dataset {
             gaps: GapPolicy::Interpolate,
         },
         method: Method::default(),
+        network: None,
         steps: vec![1, 6, 24],
         max_age: None,
         refit_interval: Duration::ZERO,
@@ -109,6 +110,7 @@ pub(super) fn fit(channel: &str, base: f64, levels: &[f64]) -> ChannelFit {
     ChannelFit {
         model,
         choice: None,
+        network: None,
         forecast,
         filled: 2,
     }
@@ -177,6 +179,7 @@ pub(super) fn view(config: Dataset, fits: Vec<ChannelFit>) -> DatasetView {
         off_grid_rows: 3,
         accuracy: Vec::new(),
         anomalies: 0,
+        network: None,
     }
 }
 

@@ -12,6 +12,7 @@ use forecastd_models::{
 use tracing::warn;
 
 use super::fit_on_device::FitDevice;
+use super::networks::{Heard, Networks};
 use super::worker::panic_message;
 use crate::message::fit_job::{ChannelJob, FitJob, FitOutcome, FitReport, FitWay, JobWindow, PoolJob, PoolReport};
 
@@ -48,9 +49,17 @@ pub fn pool_of(series: &[Series], spec: &FitSpec, method: Method) -> Pool {
 }
 
 /// Fits every channel of a job: here those that only moved and those that are mapped, on `device` what it takes of the
-/// others.
-pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
+/// others. Those that are mapped are held against the job's network.
+pub fn fit(job: FitJob, device: &FitDevice, networks: &Networks) -> FitReport {
     let started = Instant::now();
+    let mut network = job.network.map(|version| networks.for_job(version));
+    let mut mapped = |channel, version, series: &Series, (fit, map): Mapped, way| {
+        let heard = match &mut network {
+            Some(network) => network.beside(series, &job.spec, fit, map),
+            None => Heard { fit, map, owed: false },
+        };
+        mapped(channel, version, heard, way)
+    };
     let (mut outcomes, mut declined) = (Vec::new(), Vec::new());
     let (mut others, mut asked, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for ChannelJob {
@@ -65,7 +74,7 @@ pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
                 Err(decline) => declined.push((channel, decline)),
             },
             JobWindow::Mapped(map, series) => match applied(&map, &series, &job.spec) {
-                Some(fit) => outcomes.push(mapped(channel, version, (fit, map), FitWay::Applied)),
+                Some(fit) => outcomes.push(mapped(channel, version, &series, (fit, map), FitWay::Applied)),
                 None => others.push((channel, version, series)),
             },
             JobWindow::Whole(series) => others.push((channel, version, series)),
@@ -73,7 +82,7 @@ pub fn fit(job: FitJob, device: &FitDevice) -> FitReport {
     }
     for (channel, version, series) in others {
         match map_channel(&series, &job.spec, job.method, job.pool.as_deref()) {
-            Some(found) => outcomes.push(mapped(channel, version, found, FitWay::Whole)),
+            Some(found) => outcomes.push(mapped(channel, version, &series, found, FitWay::Whole)),
             None => {
                 asked.push((channel, version));
                 whole.push(series);
@@ -104,17 +113,19 @@ fn outcome(channel: ChannelName, version: u64, fitted: Fitted, way: FitWay) -> F
         way,
         rolling,
         map: None,
+        owed: false,
     }
 }
 
-fn mapped(channel: ChannelName, version: u64, (fit, map): Mapped, way: FitWay) -> FitOutcome {
+fn mapped(channel: ChannelName, version: u64, heard: Heard, way: FitWay) -> FitOutcome {
     FitOutcome {
         channel,
         version,
-        result: Ok(Arc::new(fit)),
+        result: Ok(Arc::new(heard.fit)),
         way,
         rolling: None,
-        map: Some(map),
+        map: Some(heard.map),
+        owed: heard.owed,
     }
 }
 

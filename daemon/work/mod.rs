@@ -3,6 +3,7 @@
 pub mod fit;
 pub mod fit_on_device;
 pub mod inference;
+pub mod networks;
 pub mod predict;
 pub mod torch_process;
 pub mod train;

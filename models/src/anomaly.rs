@@ -160,6 +160,7 @@ mod tests {
                 fallback: None,
             },
             choice: None,
+            network: None,
             forecast: Forecast {
                 channel: "c".into(),
                 grid: Grid {

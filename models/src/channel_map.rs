@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::auto::{AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, Training, VALIDATION_SHARE};
+use crate::auto::{
+    AutoSpec, ChannelModel, Choice, Member, Pool, PoolBuilder, StretchErrors, Training, VALIDATION_SHARE,
+};
 use crate::auto_ar::FittedAr;
 use crate::backtest::Standard;
 use crate::estimate::Estimate;
@@ -19,6 +21,7 @@ use crate::fit::{ChannelFit, FitFailure, FitSpec, Window, fitted};
 use crate::forecast::{Forecast, Interval, Level};
 use crate::gaps::GapPolicy;
 use crate::linear_map::LinearMap;
+use crate::network::NetworkTrial;
 use crate::season::{natural_seasons, season_of};
 use crate::series::Series;
 use crate::stationary::Stationary;
@@ -103,6 +106,11 @@ pub struct ChannelMap {
     cutoff_slot: Slot,
     /// How many it was fitted to.
     samples: usize,
+    /// On the validation stretch; `errors_from` is the slot of its first origin.
+    errors: StretchErrors,
+    errors_from: Slot,
+    /// The network that was held against it last.
+    trial: Option<Arc<NetworkTrial>>,
 }
 
 impl ChannelMap {
@@ -142,6 +150,9 @@ impl ChannelMap {
             grid: window.grid(),
             cutoff_slot: window.cutoff_slot(),
             samples: ready.values.len(),
+            errors_from: window.cutoff_slot() + 1 - (ready.values.len() - model.errors.first) as Slot,
+            errors: model.errors,
+            trial: None,
         };
         Ok(map.forecast_window(&window).ok().map(|forecast| (forecast, map)))
     }
@@ -173,6 +184,29 @@ impl ChannelMap {
     /// Slots that a forecast looks back on.
     pub fn lookback(&self) -> usize {
         self.choice.lookback
+    }
+
+    /// Origins of the validation stretch, by the slot of their first target, with the mean squared error over the horizon
+    /// of what was fitted before the stretch; in the unit of [`deviation`](Self::deviation).
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (Slot, f64)> {
+        let (from, stride) = (self.errors_from, self.errors.stride);
+        let errors = self.errors.mse.iter().enumerate();
+        errors.map(move |(place, mse)| (from + (place * stride) as Slot, f64::from(*mse)))
+    }
+
+    /// What makes the training samples comparable with those of other channels.
+    pub(crate) fn deviation(&self) -> f64 {
+        self.standard.deviation
+    }
+
+    /// The network that was held against it last.
+    pub fn trial(&self) -> Option<&Arc<NetworkTrial>> {
+        self.trial.as_ref()
+    }
+
+    /// Remembers how a network did beside it.
+    pub fn set_trial(&mut self, trial: Arc<NetworkTrial>) {
+        self.trial = Some(trial);
     }
 
     fn forecast_window(&self, window: &Window<'_>) -> Result<ChannelFit, FitFailure> {
@@ -215,6 +249,7 @@ impl ChannelMap {
         Ok(ChannelFit {
             model: self.model.clone(),
             choice: Some(Arc::clone(&self.choice)),
+            network: None,
             forecast,
             filled: window.missing(),
         })

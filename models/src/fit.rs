@@ -11,6 +11,7 @@ use crate::auto_ar::{Fallback, FittedAr};
 use crate::estimate::{Estimate, Extent, Outlook};
 use crate::forecast::{Forecast, Interval, Level};
 use crate::gaps::GapPolicy;
+use crate::network::NetworkTrial;
 use crate::normal::normal_half_width;
 use crate::series::{ChannelName, Series};
 use crate::stationary::Stationary;
@@ -38,6 +39,9 @@ pub struct ChannelFit {
     /// How its map was chosen, where the forecast is by a combination of methods; `model` is then the channel's own
     /// auto-regression, which may or may not have a part in it.
     pub choice: Option<Arc<Choice>>,
+    /// The network whose forecast this is, where one was found to be better than that choice.
+    #[serde(default)]
+    pub network: Option<Arc<NetworkTrial>>,
     /// Its forecast from the series' end.
     pub forecast: Forecast,
     /// Missing samples that the gap policy filled before the fit.
@@ -47,6 +51,9 @@ pub struct ChannelFit {
 impl ChannelFit {
     /// The name of what has the largest part in the forecast.
     pub fn leading(&self) -> &'static str {
+        if self.network.is_some() {
+            return "dasha";
+        }
         let member = match &self.choice {
             Some(choice) => choice
                 .weights()
@@ -61,7 +68,8 @@ impl ChannelFit {
     /// Slots that the forecast looks back on.
     pub fn lookback(&self) -> usize {
         let own = self.model.order + self.model.num_diff;
-        self.choice.as_ref().map_or(own, |choice| choice.lookback)
+        let chosen = self.choice.as_ref().map_or(own, |choice| choice.lookback);
+        self.network.as_ref().map_or(chosen, |network| network.lookback)
     }
 }
 
@@ -282,6 +290,7 @@ impl Cutoff<'_> {
         let fit = ChannelFit {
             model: fitted(estimate, unit),
             choice: None,
+            network: None,
             forecast,
             filled: self.filled,
         };

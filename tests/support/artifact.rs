@@ -40,6 +40,7 @@ impl Artifact {
             task: Task::Classify,
             outputs: 2,
             extras: Extras::default(),
+            forecasts: false,
         };
         let labels = vec!["no".to_owned(), "yes".to_owned()];
         Self {
@@ -56,6 +57,7 @@ impl Artifact {
                 },
                 labels,
                 weights_hash: String::new(),
+                series: None,
             },
             weight: accuracy as f32,
         }

@@ -28,7 +28,7 @@ use self::run_folder::{Request, RunFolder};
 use super::errand::ErrandArgs;
 use super::interruption::interruption;
 use super::reading::Reading;
-use crate::intake::samples::{InputKind, SampleRequest, content_hash, prepare};
+use crate::intake::samples::{InputKind, SampleRequest, SeriesRequest, content_hash, prepare, prepare_series};
 use crate::work::train::{RunEnd, Said, follow};
 
 /// Design, train and test a small convolutional network for the labelled tiles or sequences of a parquet file.
@@ -44,6 +44,7 @@ use crate::work::train::{RunEnd, Said, follow};
     forecastd dasha scenes.parquet --task classify --input image --shape 3,64,64 --time-budget 30m --out scenes/\n  \
     forecastd dasha splice.parquet --task classify --input sequence --time-budget 15m --out splice/\n  \
     forecastd dasha splice.parquet --task classify --input sequence --variations silu,squeeze_excitation,2x --out splice/\n  \
+    forecastd dasha ETTh1.parquet --task regress --input series --time date --horizon 96 --time-budget 1h --out etth1/\n  \
     forecastd dasha roads.parquet --task segment --input image --shape 3,200,200 --mask-threshold 127 --out roads/")]
 pub(super) struct Dasha {
     /// A parquet file, one row a sample. Tiles are raw pixels, PNG, JPEG or lists of numbers; sequences are text or
@@ -66,6 +67,15 @@ pub(super) struct Dasha {
     /// else by a hash of --id; else drawn by the seed].
     #[arg(long, value_name = "COL")]
     split: Option<String>,
+    /// The column of times of a file of series [default: the only column of a time type].
+    #[arg(long, value_name = "COL")]
+    time: Option<String>,
+    /// Samples of a window of series [default: 512].
+    #[arg(long, value_name = "L")]
+    lookback: Option<NonZeroUsize>,
+    /// Steps to forecast from each window of series; those of the dataset that it is for.
+    #[arg(long, value_name = "H")]
+    horizon: Option<NonZeroUsize>,
     /// The letters of texts, whatever the case; each is a band.
     #[arg(long, value_name = "LETTERS", default_value = "ACGTN")]
     alphabet: String,
@@ -142,6 +152,9 @@ enum TaskChoice {
 enum InputChoice {
     Image,
     Sequence,
+    /// Numbers over time: a column a channel, as series datasets have them in wide files. Its windows are the samples,
+    /// and what follows each is regressed.
+    Series,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -166,6 +179,7 @@ impl Dasha {
         let request = Request {
             hash: content_hash(&self.file)?,
             reading: self.reading(),
+            series: self.series()?,
             job: self.job()?,
         };
         let folder = RunFolder::open(&self.out, &request, self.restart)?;
@@ -192,7 +206,7 @@ impl Dasha {
             },
             input: match self.input {
                 InputChoice::Image => InputKind::Image,
-                InputChoice::Sequence => InputKind::Sequence,
+                InputChoice::Sequence | InputChoice::Series => InputKind::Sequence,
             },
             shape: (!self.shape.is_empty()).then(|| self.shape.clone()),
             pixel: self.reading.pixel(),
@@ -201,6 +215,33 @@ impl Dasha {
             columns: self.reading.columns(self.split.as_deref()),
             seed: self.seed,
         }
+    }
+
+    /// How windows are made, if the file is one of series.
+    fn series(&self) -> anyhow::Result<Option<SeriesRequest>> {
+        const LOOKBACK: usize = 512;
+        const LONGEST: usize = 4096;
+        if !matches!(self.input, InputChoice::Series) {
+            if self.time.is_some() || self.lookback.is_some() || self.horizon.is_some() {
+                bail!("--time, --lookback and --horizon are for --input series");
+            }
+            return Ok(None);
+        }
+        if !matches!(self.task, TaskChoice::Regress) {
+            bail!("--input series is for --task regress: the numbers are the samples that follow a window");
+        }
+        let horizon = self
+            .horizon
+            .context("--input series needs --horizon, the steps to forecast")?;
+        let lookback = self.lookback.map_or(LOOKBACK, NonZeroUsize::get);
+        if lookback.max(horizon.get()) > LONGEST {
+            bail!("--lookback and --horizon are at most {LONGEST}");
+        }
+        Ok(Some(SeriesRequest {
+            time: self.time.clone(),
+            lookback,
+            horizon: horizon.get(),
+        }))
     }
 
     fn job(&self) -> anyhow::Result<DashaJob> {
@@ -233,7 +274,7 @@ impl Dasha {
             },
             space: match self.input {
                 InputChoice::Image => SearchSpace::images(),
-                InputChoice::Sequence => SearchSpace::sequences(),
+                InputChoice::Sequence | InputChoice::Series => SearchSpace::sequences(),
             },
             budget,
             network: None,
@@ -267,7 +308,10 @@ impl Dasha {
             return Ok(());
         }
         let mut watch = |rows| progress.rows(rows, stop);
-        let prepared = prepare(&self.file, &request.reading, folder.path(), &mut watch);
+        let prepared = match &request.series {
+            Some(series) => prepare_series(&self.file, series, folder.path(), &mut watch),
+            None => prepare(&self.file, &request.reading, folder.path(), &mut watch),
+        };
         let prepared = prepared.inspect_err(|_| folder.forget())?;
         let [train, validation, test] = prepared.splits;
         let (count, outputs) = (prepared.set.count, prepared.set.labels.len());

@@ -8,7 +8,7 @@ use forecastd_models::dasha::DashaJob;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::intake::samples::SampleRequest;
+use crate::intake::samples::{SampleRequest, SeriesRequest};
 use crate::work::train::folder;
 
 /// What makes two runs the same.
@@ -18,6 +18,9 @@ pub(super) struct Request {
     pub(super) hash: String,
     /// How it is read.
     pub(super) reading: SampleRequest,
+    /// How windows are made of it, if it is one of series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) series: Option<SeriesRequest>,
     /// What is done with it.
     pub(super) job: DashaJob,
 }
@@ -229,6 +232,7 @@ mod tests {
                 training: TrainingOptions::default(),
                 seed,
             },
+            series: None,
         }
     }
 

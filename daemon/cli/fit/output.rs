@@ -181,6 +181,7 @@ impl<'a> FittedChannel<'a> {
         let ChannelFit {
             model,
             choice,
+            network: _, // a daemon has them
             forecast,
             filled,
         } = fit;

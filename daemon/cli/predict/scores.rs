@@ -122,6 +122,7 @@ mod tests {
             labels: vec!["a".to_owned(), "b".to_owned()],
             hash: String::new(),
             cells: Default::default(),
+            series: None,
         };
         scores(&set, &of_truth, &of_results)
     }

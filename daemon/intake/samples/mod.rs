@@ -17,6 +17,7 @@ mod letters;
 mod masks;
 mod pixels;
 mod row_labels;
+mod series;
 mod source;
 mod splits;
 mod survey;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use columns::ColumnNames;
 pub use error::SamplesError;
 pub use pixels::PixelType;
+pub use series::{SeriesRequest, prepare_series};
 
 use columns::{Plan, check_input, check_label};
 use folder::RecordFile;
@@ -164,6 +166,7 @@ pub fn prepare(
         labels,
         hash,
         cells: request.cells,
+        series: None,
     };
     folder::describe(folder, &set)?;
     Ok(Prepared {
@@ -248,6 +251,7 @@ pub fn prepare_for(
         labels: trained.labels.clone(),
         hash,
         cells: request.cells,
+        series: None,
     };
     folder::describe(folder, &set)?;
     Ok(Prepared {

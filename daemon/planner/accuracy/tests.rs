@@ -83,6 +83,7 @@ impl Story {
                 fallback: None,
             },
             choice: None,
+            network: None,
             forecast: Forecast {
                 channel: "c".into(),
                 grid: Grid {

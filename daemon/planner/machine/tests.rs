@@ -1,5 +1,7 @@
 //! Every rule of the planner as a table or a short story: no thread, no file, no sleep.
 
+mod networks;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -137,6 +139,7 @@ impl Story {
             way: FitWay::Whole,
             map: None,
             rolling: rolling.cloned().map(Box::new),
+            owed: false,
         });
         let outcomes = outcomes.collect();
         self.tell(Event::Fitted(FitReport {
@@ -259,6 +262,7 @@ fn fit_of(channel: &ChannelName, mean: f64) -> ChannelFit {
     ChannelFit {
         model,
         choice: None,
+        network: None,
         forecast,
         filled: 0,
     }
@@ -375,6 +379,7 @@ fn a_failure_keeps_the_last_good_forecast_and_waits_for_the_next_row() {
         way: FitWay::Whole,
         map: None,
         rolling: None,
+        owed: false,
     };
     story.tell(Event::Fitted(FitReport {
         dataset: "a".into(),
@@ -819,6 +824,7 @@ fn a_map_serves_until_a_sixteenth_of_its_samples_was_added() {
             way: FitWay::Applied,
             rolling: None,
             map: Some(Arc::clone(&map)),
+            owed: false,
         };
         story.tell(Event::Fitted(FitReport {
             dataset: "a".into(),

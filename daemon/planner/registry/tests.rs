@@ -55,6 +55,7 @@ fn facts(score: f64) -> ModelFacts {
                 task: Task::Classify,
                 outputs: 2,
                 extras: Extras::default(),
+                forecasts: false,
             },
             element: ElementType::F32,
             cells: CellFormat::default(),
@@ -65,6 +66,7 @@ fn facts(score: f64) -> ModelFacts {
             },
             labels: vec!["no".to_owned(), "yes".to_owned()],
             weights_hash: String::new(),
+            series: None,
         },
     }
 }

@@ -39,6 +39,7 @@ impl ForecastPart {
         let mut encoder = Encoder::new(format);
         write_accuracy(&mut encoder, &scored);
         write_weights(&mut encoder, &scored);
+        write_networks(&mut encoder, &scored);
         write_forecasts(&mut encoder, &shown);
         write_models(&mut encoder, &shown);
         write_anomalies(&mut encoder, &shown);
@@ -121,7 +122,7 @@ struct Scored<'s> {
     view: &'s DatasetView,
     labels: String,
     /// What part each method has, over all channels and steps.
-    weights: Vec<(Member, f64)>,
+    weights: Vec<(&'static str, f64)>,
 }
 
 impl<'s> Scored<'s> {
@@ -220,25 +221,53 @@ fn write_weights(encoder: &mut Encoder, scored: &[Scored<'_>]) {
     for Scored { labels, weights, .. } in scored {
         for (member, weight) in weights {
             let mut labels = labels.clone();
-            push_label(&mut labels, "member", member.name());
+            push_label(&mut labels, "member", member);
             family.sample(&labels, *weight);
         }
     }
 }
 
-fn mean_weights(view: &DatasetView) -> Vec<(Member, f64)> {
-    let choices = view
-        .channels
-        .values()
-        .filter_map(|channel| channel.fit.as_ref()?.choice.as_ref());
-    let (mut sums, mut count) = (BTreeMap::<Member, f64>::new(), 0.0);
-    for choice in choices {
+fn write_networks(encoder: &mut Encoder, scored: &[Scored<'_>]) {
+    let with_network = scored.iter().filter_map(|Scored { view, labels, .. }| {
+        let network = view.network.as_ref()?;
+        let mut labels = labels.clone();
+        push_label(&mut labels, "model", &network.model);
+        Some((view, labels, network))
+    });
+    let with_network: Vec<_> = with_network.collect();
+    let help =
+        "Channels whose forecast is that of a network of this model, which was found to be better than the others.";
+    let mut family = Family::new(encoder, "forecastd_network_channels", Kind::Gauge, help);
+    for (view, labels, _) in &with_network {
+        let fits = view.channels.values().filter_map(|channel| channel.fit.as_ref());
+        family.sample(labels, fits.filter(|fit| fit.network.is_some()).count() as f64);
+    }
+    let help = "1 where the model's active version cannot forecast this dataset; the page says why.";
+    let mut family = Family::new(encoder, "forecastd_network_held", Kind::Gauge, help);
+    for (_, labels, network) in &with_network {
+        family.sample(labels, f64::from(u8::from(network.held.is_some())));
+    }
+}
+
+fn mean_weights(view: &DatasetView) -> Vec<(&'static str, f64)> {
+    let fits = view.channels.values().filter_map(|channel| channel.fit.as_ref());
+    let (mut sums, mut networks, mut count) = (BTreeMap::<Member, f64>::new(), 0.0, 0.0);
+    for fit in fits {
+        let Some(choice) = &fit.choice else { continue };
         count += 1.0;
+        if fit.network.is_some() {
+            networks += 1.0;
+            continue;
+        }
         for (member, weight) in choice.weights() {
             *sums.entry(member).or_default() += weight;
         }
     }
-    sums.into_iter().map(|(member, sum)| (member, sum / count)).collect()
+    let networks = (networks > 0.0).then_some(("dasha", networks));
+    let sums = sums.into_iter().map(|(member, sum)| (member.name(), sum));
+    sums.chain(networks)
+        .map(|(member, sum)| (member, sum / count))
+        .collect()
 }
 
 fn write_anomalies(encoder: &mut Encoder, shown: &[Shown<'_>]) {
@@ -332,7 +361,7 @@ fn write_methods(encoder: &mut Encoder, shown: &[Shown<'_>]) {
     let mut family = Family::new(encoder, "forecastd_model_info", Kind::Gauge, help);
     for Shown { channel, labels, .. } in shown {
         let mut labels = labels.clone();
-        push_label(&mut labels, "method", channel.view.config.method.name());
+        push_label(&mut labels, "method", channel.view.config.method_name());
         push_label(&mut labels, "leading", channel.fit.leading());
         family.sample(&labels, 1.0);
     }

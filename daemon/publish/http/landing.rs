@@ -118,7 +118,18 @@ fn write_datasets(html: &mut String, snapshot: &Snapshot, metrics: &Metrics, now
             Escaped(figures.last_error.as_deref().unwrap_or("none")),
         )?;
     }
-    html.write_str("</table></div>\n")
+    html.write_str("</table></div>\n")?;
+    for view in &snapshot.datasets {
+        if let Some((model, held)) = view
+            .network
+            .as_ref()
+            .and_then(|found| Some((&found.model, found.held.as_ref()?)))
+        {
+            let (name, model, held) = (Escaped(&view.config.name), Escaped(model), Escaped(held));
+            writeln!(html, "<p>No network of {model} forecasts {name}: {held}.</p>")?;
+        }
+    }
+    Ok(())
 }
 
 /// One line a dataset of tiles or sequences.

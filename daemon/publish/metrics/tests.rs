@@ -173,6 +173,7 @@ fn a_batch_counts_each_channel_once_and_its_time_once() {
         way,
         rolling: None,
         map: None,
+        owed: false,
     };
     let outcomes = vec![
         outcome(FitWay::Rolled, Ok(Arc::new(fit("c", 1.0, &[])))),

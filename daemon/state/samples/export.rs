@@ -87,6 +87,7 @@ impl SampleExport {
                 layout: form.layout,
                 mask_threshold: None,
             },
+            series: None,
         };
         let mut inputs = Records::create(folder, "inputs.bin")?;
         let mut append = |elements: &[u8]| {

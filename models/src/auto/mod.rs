@@ -44,6 +44,19 @@ pub struct ChannelModel {
     pub half_widths: Vec<Vec<f64>>,
     /// How it was chosen.
     pub choice: Choice,
+    /// How far the combination fitted before the stretch was off on it.
+    pub(crate) errors: StretchErrors,
+}
+
+/// Mean squared errors over the validation stretch, by origin, for others to be held against.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StretchErrors {
+    /// The place of the first target of the first window among the training samples.
+    pub(crate) first: usize,
+    /// From one origin to the next.
+    pub(crate) stride: usize,
+    /// In the unit of the training samples.
+    pub(crate) mse: Vec<f32>,
 }
 
 impl ChannelModel {
@@ -62,7 +75,7 @@ impl ChannelModel {
         let stretch = training.moments(training.stretch(), spec.horizon);
         let chosen = chosen(&candidates, &stretch, training.lookback, spec);
         let tried = combined(&candidates, &chosen, training.lookback, spec.horizon);
-        let half_widths = widths(training, &tried, &chosen, &spec.levels);
+        let (half_widths, errors) = widths(training, &tried, &chosen, &spec.levels);
         let all = family(training.values, shared.map(|shared| &shared.all));
         let own = all.own_auto_regression();
         let members = chosen
@@ -78,6 +91,7 @@ impl ChannelModel {
                 training.values,
             ),
             half_widths,
+            errors,
             choice: Choice {
                 lookback: training.lookback.get(),
                 windows: stretch.windows(),
@@ -89,14 +103,27 @@ impl ChannelModel {
     }
 }
 
-/// Half widths of the intervals from the errors of a map on the validation stretch.
-fn widths(training: &Training<'_>, map: &LinearMap, chosen: &[Band], levels: &[Level]) -> Vec<Vec<f64>> {
+/// Half widths of the intervals from the errors of a map on the validation stretch, and these errors by origin.
+fn widths(
+    training: &Training<'_>,
+    map: &LinearMap,
+    chosen: &[Band],
+    levels: &[Level],
+) -> (Vec<Vec<f64>>, StretchErrors) {
     let horizon = map.horizon();
     let values = training.values;
     let origins = training.validation..values.len() - horizon + 1;
     let residuals = magnitudes(values, origins.clone(), |origins, stride| {
         map.forecasts(values, origins, stride)
     });
+    let squares = |row: usize| residuals.row(row).iter().map(|error| error * error).sum::<f64>();
+    let errors = StretchErrors {
+        first: training.validation,
+        stride: origins.len().div_ceil(residuals.rows()),
+        mse: (0..residuals.rows())
+            .map(|row| (squares(row) / horizon as f64) as f32)
+            .collect(),
+    };
     // What the channel has ever moved in so many steps, less what the combination foresees of it, as far as the stretch
     // is long enough to tell.
     let spare = |step: usize| {
@@ -110,7 +137,7 @@ fn widths(training: &Training<'_>, map: &LinearMap, chosen: &[Band], levels: &[L
         let worth = origins.len() as f64 / (step + 1) as f64;
         (mean_square * (left * worth + WORTH_OF_NOTHING) / (worth + WORTH_OF_NOTHING)).sqrt()
     };
-    half_widths(&residuals, levels, spare)
+    (half_widths(&residuals, levels, spare), errors)
 }
 
 /// Reins a map in that leads farther away from the newest sample than the channel has ever ranged, and as many times

@@ -198,11 +198,18 @@ pub struct Architecture {
     /// Beyond the frame's own paper.
     #[serde(default)]
     pub extras: Extras,
+    /// Whether it forecasts: a number of each position and a map from all of them to the outputs, in the place of a mean
+    /// over positions, which would not know the newest sample from the oldest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forecasts: bool,
 }
 
 /// Why there is no such network.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArchitectureError {
+    /// Only numbers that follow a sequence are forecast.
+    #[error("forecasts, but it does not regress from sequences")]
+    Forecasts,
     /// The pattern is for another backbone.
     #[error("{backbone} has {expected} searched convolutions, the pattern {found} kernels")]
     Pattern {
@@ -303,6 +310,9 @@ impl Architecture {
             let backbone = backbone();
             return Err(ArchitectureError::Axes { backbone, axes });
         }
+        if self.forecasts && (self.task != Task::Regress || axes != 1) {
+            return Err(ArchitectureError::Forecasts);
+        }
         if self.task == Task::Segment && !matches!(self.backbone, Backbone::UNet { .. }) {
             return Err(ArchitectureError::NotDense(backbone()));
         }
@@ -355,6 +365,7 @@ mod tests {
             task: Task::Classify,
             outputs: 7,
             extras: Extras::default(),
+            forecasts: false,
         };
         assert_eq!(sound.check(), Ok(()));
         let told = |change: fn(&mut Architecture)| {
@@ -366,6 +377,7 @@ mod tests {
         assert!(told(|a| a.pattern.0.truncate(3)).contains("13 searched convolutions, the pattern 3 kernels"));
         assert!(told(|a| a.input.size = vec![64]).contains("1 axes"));
         assert!(told(|a| a.outputs = 0).contains("outputs is 0"));
+        assert!(told(|a| a.forecasts = true).contains("does not regress"));
         assert!(told(|a| a.task = Task::Segment).contains("U-Net"));
         assert!(told(|a| a.pattern.0[0].size = 0).contains("kernel size is 0"));
     }

@@ -8,6 +8,7 @@ use super::architecture::{Architecture, ArchitectureError, Task};
 use super::augmentation::complement_bands;
 use super::normalisation::Scaling;
 use super::samples::{CellFormat, ElementType, NO_CLASS, input_bytes};
+use super::windows::SeriesWindows;
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
@@ -38,6 +39,9 @@ pub struct ModelDescription {
     pub scaling: Scaling,
     /// Names of the outputs.
     pub labels: Vec<String>,
+    /// Of a network that forecasts series, what there is to know beyond its shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesWindows>,
     /// BLAKE3 of `weights.safetensors`, in hexadecimal.
     pub weights_hash: String,
 }
@@ -70,6 +74,9 @@ pub enum DescriptionError {
     /// Only letters of nucleic acids have partners.
     #[error("both_strands, but the inputs are no sequences of nucleotides with one answer each")]
     Strands,
+    /// Windows of series are numbers in one band, and what follows them are numbers.
+    #[error("series, but the network takes no single band of numbers, or does not regress")]
+    Series,
     /// It is no BLAKE3 in hexadecimal.
     #[error("weights_hash is not {HASH_DIGITS} hexadecimal digits")]
     Hash,
@@ -114,6 +121,10 @@ impl ModelDescription {
         if self.both_strands && !has_two_strands(&self.element, self.architecture.task) {
             return Err(DescriptionError::Strands);
         }
+        let is_forecaster = self.element == ElementType::F32 && bands == 1 && self.architecture.task == Task::Regress;
+        if self.series.is_some() && !(is_forecaster && self.architecture.input.size.len() == 1) {
+            return Err(DescriptionError::Series);
+        }
         if !self.scaling.inputs.fits(bands as usize) {
             return Err(DescriptionError::Scaling("inputs"));
         }
@@ -142,12 +153,13 @@ pub fn has_two_strands(element: &ElementType, task: Task) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::dasha::normalisation::Normalisation;
     use crate::dasha::{Backbone, Extras, InputShape};
+    use crate::time::Timestamp;
 
-    pub(in crate::dasha) fn sound() -> ModelDescription {
+    pub(crate) fn sound() -> ModelDescription {
         let backbone = Backbone::ResNet { width: 8 };
         let architecture = Architecture {
             pattern: backbone.plain_pattern(),
@@ -159,6 +171,7 @@ pub(super) mod tests {
             task: Task::Classify,
             outputs: 2,
             extras: Extras::default(),
+            forecasts: false,
         };
         ModelDescription {
             format: FORMAT,
@@ -174,6 +187,7 @@ pub(super) mod tests {
             },
             labels: vec!["no".to_owned(), "yes".to_owned()],
             weights_hash: "0".repeat(64),
+            series: None,
         }
     }
 
@@ -212,6 +226,12 @@ pub(super) mod tests {
                 alphabet: "ACDEF".to_owned() // amino acids
             })
             .contains("both_strands")
+        );
+        assert!(
+            told(|d| d.series = Some(SeriesWindows {
+                seen_until: Timestamp(0)
+            }))
+            .contains("series, but")
         );
         assert!(told(|d| d.weights_hash = "../../x".to_owned()).contains("hexadecimal"));
         assert!(

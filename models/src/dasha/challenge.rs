@@ -171,6 +171,7 @@ mod tests {
                 task: Task::Classify,
                 outputs: labels.len() as u32,
                 extras: Extras::default(),
+                forecasts: false,
             },
             element: ElementType::F32,
             cells: CellFormat::default(),
@@ -181,6 +182,7 @@ mod tests {
             },
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
             weights_hash: String::new(),
+            series: None,
         }
     }
 

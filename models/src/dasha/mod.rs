@@ -28,6 +28,7 @@ pub mod split;
 pub mod training;
 pub mod trial;
 pub mod variation;
+pub mod windows;
 
 pub use architecture::{Activation, Architecture, ArchitectureError, Backbone, Extras, InputShape, Task};
 pub use artifact::{DescriptionError, ModelDescription};
@@ -48,3 +49,4 @@ pub use split::{SplitError, SplitFractions};
 pub use training::TrainingOptions;
 pub use trial::{Distribution, HyperParameters, TrialSpace, TrialSpaceError};
 pub use variation::{Variation, VariationError};
+pub use windows::{ScaledWindow, SeriesWindows};

@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{InputShape, Task};
+use super::windows::SeriesWindows;
 
 /// A position past the end of a shorter sequence, or a letter that is not in the alphabet: zero in every band.
 pub const NO_SYMBOL: u8 = 255;
@@ -159,6 +160,9 @@ pub struct SampleSet {
     /// How that content was read.
     #[serde(default)]
     pub cells: CellFormat,
+    /// Of windows of series, what there is to know beyond their shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesWindows>,
 }
 
 impl SampleSet {
@@ -219,6 +223,7 @@ mod tests {
             labels: vec!["water".to_owned(), "land".to_owned()],
             hash: String::new(),
             cells: CellFormat::default(),
+            series: None,
         };
         assert_eq!((set.input_bytes(), set.target_bytes()), (120, 20));
         set.element = ElementType::Symbol {

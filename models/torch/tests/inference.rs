@@ -36,6 +36,7 @@ fn save(folder: &Path) {
             task: Task::Classify,
             outputs: 3,
             extras: Extras::default(),
+            forecasts: false,
         },
         element: ElementType::F32,
         scaling: Scaling {
@@ -46,6 +47,7 @@ fn save(folder: &Path) {
         weights_hash: String::new(),
         cells: Default::default(),
         both_strands: false,
+        series: None,
     };
     let store = nn::VarStore::new(Device::Cpu);
     Network::new(&store.root(), &description.architecture, 0.0).expect("it can be built");

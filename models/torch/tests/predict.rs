@@ -32,6 +32,7 @@ fn prepared(count: u64) -> TempDir {
             task: Task::Classify,
             outputs: 2,
             extras: Extras::default(),
+            forecasts: false,
         },
         element: ElementType::U8,
         scaling: Scaling {
@@ -42,6 +43,7 @@ fn prepared(count: u64) -> TempDir {
         weights_hash: String::new(),
         cells: Default::default(),
         both_strands: false,
+        series: None,
     };
     let store = nn::VarStore::new(Device::Cpu);
     Network::new(&store.root(), &description.architecture, 0.0).expect("it can be built");
@@ -55,6 +57,7 @@ fn prepared(count: u64) -> TempDir {
         labels: description.labels,
         hash: String::new(),
         cells: Default::default(),
+        series: None,
     };
     let run = folder.path().join("run");
     fs::create_dir(&run).expect("a folder");

@@ -30,6 +30,7 @@ fn architecture(backbone: Backbone, bands: u32, size: &[u32]) -> Architecture {
         task: Task::Classify,
         outputs: 2,
         extras: Extras::default(),
+        forecasts: false,
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn forecasts(
         "channel": channel,
         "generation": snapshot.generation,
         "cutoff": fit.forecast.cutoff().to_string(),
-        "method": view.config.method.to_string(),
+        "method": view.config.method_name(),
+        "leading": fit.leading(),
         "fallback": fit.model.fallback.map(|fallback| fallback.to_string()),
         "steps": (1..=steps).map(|one| step(&fit.forecast, one)).collect::<Vec<_>>(),
     });

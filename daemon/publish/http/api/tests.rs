@@ -79,6 +79,7 @@ fn the_forecast_of_a_channel_comes_with_times_and_bounds() {
             "generation": 1,
             "cutoff": "2026-11-23T17:15:00Z",
             "method": "auto",
+            "leading": "auto_ar",
             "fallback": null,
             "steps": [step(1, "2026-11-23T18:15:00Z", 1.125), step(2, "2026-11-23T19:15:00Z", 1.25)],
         })

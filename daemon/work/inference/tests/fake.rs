@@ -63,6 +63,7 @@ pub(super) fn described(labels: &[&str]) -> ModelDescription {
             task: Task::Regress,
             outputs: labels.len() as u32,
             extras: Extras::default(),
+            forecasts: false,
         },
         element: ElementType::F32,
         scaling: Scaling {
@@ -73,6 +74,7 @@ pub(super) fn described(labels: &[&str]) -> ModelDescription {
         cells: Default::default(),
         both_strands: false,
         weights_hash: "0".repeat(64),
+        series: None,
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn described() -> ModelDescription {
             task: Task::Classify,
             outputs: 2,
             extras: Extras::default(),
+            forecasts: false,
         },
         element: ElementType::F32,
         cells: Default::default(),
@@ -40,6 +41,7 @@ pub(crate) fn described() -> ModelDescription {
         },
         labels: vec!["no".to_owned(), "yes".to_owned()],
         weights_hash: String::new(),
+        series: None,
     }
 }
 

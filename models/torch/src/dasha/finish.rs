@@ -42,6 +42,7 @@ pub(super) fn finish(setup: &Setup, journal: &mut Journal<'_>) -> anyhow::Result
         scaling: setup.scaling.clone(),
         labels: set.labels.clone(),
         weights_hash: String::new(), // filled in as they are written
+        series: set.series,
     };
     let weights: HashMap<String, Tensor> = kept.into_iter().collect();
     let text = serde_json::to_vec_pretty(&card)?;

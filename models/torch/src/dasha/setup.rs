@@ -140,6 +140,7 @@ impl Setup {
             task: set.task,
             outputs: set.labels.len() as u32,
             extras: candidate.extras,
+            forecasts: set.series.is_some(),
         }
     }
 

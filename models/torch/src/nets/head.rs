@@ -14,6 +14,8 @@ pub(super) enum Head {
     Mean(nn::Linear),
     /// A linear map of each position.
     Dense(Convolution),
+    /// A number of each position, then a linear map of all of them.
+    Steps { project: Convolution, ahead: nn::Linear },
     /// A map of each position with one layer in between; the mean over all positions unless it is a segmentation.
     Deep {
         expand: Convolution,
@@ -34,6 +36,15 @@ impl Head {
             return Self::Dense(Convolution::pointwise(&path, Shape::new(axes, inputs, outputs)));
         }
         Self::Mean(linear(&path, inputs, outputs))
+    }
+
+    /// As DASHA has it for time series.
+    pub(super) fn steps(path: &nn::Path, inputs: i64, positions: i64, outputs: i64) -> Self {
+        let path = path / "head";
+        Self::Steps {
+            project: Convolution::pointwise(&(&path / "project"), Shape::new(1, inputs, 1)),
+            ahead: linear(&(&path / "ahead"), positions, outputs),
+        }
     }
 
     pub(super) fn deep(path: &nn::Path, inputs: i64, outputs: i64, task: Task, activation: Activation) -> Self {
@@ -66,6 +77,7 @@ impl nn::ModuleT for Head {
         match self {
             Self::Mean(linear) => linear.forward(&mean(input)),
             Self::Dense(project) => project.forward(input),
+            Self::Steps { project, ahead } => ahead.forward(&project.forward(input).squeeze_dim(1)),
             Self::Deep {
                 expand,
                 norm,

@@ -30,6 +30,7 @@ pub(crate) fn described(
         labels: (0..outputs).map(|label| label.to_string()).collect(),
         hash: String::new(),
         cells: Default::default(),
+        series: None,
     }
 }
 

@@ -91,6 +91,7 @@ fn set(task: Task, labels: &[&str], bands: u32, size: &[u32], count: u64) -> Sam
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         hash: "of the test".to_owned(),
         cells: Default::default(),
+        series: None,
     }
 }
 

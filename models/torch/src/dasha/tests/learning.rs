@@ -32,6 +32,7 @@ fn noise() -> (TempDir, Loader) {
         labels: vec!["a".to_owned(), "b".to_owned()],
         hash: String::new(),
         cells: Default::default(),
+        series: None,
     };
     let mut random = Random::new(1);
     let values = (0..COUNT * u64::from(LENGTH)).flat_map(|_| (random.normal() as f32).to_le_bytes());
@@ -71,6 +72,7 @@ fn learner() -> Learner {
         task: Task::Classify,
         outputs: 2,
         extras: Extras::default(),
+        forecasts: false,
     };
     let recipe = Rc::new(Recipe {
         strands: None,

@@ -4,6 +4,7 @@ use forecastd_models::dasha::{Architecture, Backbone, Extras, Task};
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
+use super::head::Head;
 use super::layers::{Attention, activate};
 use super::network::Searched;
 
@@ -22,6 +23,8 @@ pub(super) struct Frame {
     bands: i64,
     outputs: i64,
     task: Task,
+    /// Positions of the input, where a head is to know them apart.
+    forecast_from: Option<i64>,
     extras: Extras,
     dropout: f64,
 }
@@ -33,6 +36,7 @@ impl Frame {
             bands: i64::from(architecture.input.bands),
             outputs: i64::from(architecture.outputs),
             task: architecture.task,
+            forecast_from: architecture.forecasts.then_some(architecture.input.positions() as i64),
             extras: architecture.extras,
             dropout,
         }
@@ -47,6 +51,14 @@ impl Frame {
             input.dropout(self.dropout, true)
         } else {
             input
+        }
+    }
+
+    /// What a network of sequences ends with.
+    fn sequence_head(&self, path: &nn::Path, channels: i64) -> Head {
+        match self.forecast_from {
+            Some(positions) => Head::steps(path, channels, positions, self.outputs),
+            None => Head::linear(path, 1, channels, self.outputs, self.task),
         }
     }
 

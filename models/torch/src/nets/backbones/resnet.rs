@@ -52,7 +52,7 @@ impl ResNet {
             });
         Self {
             blocks: blocks.collect(),
-            head: Head::linear(path, 1, 2 * width, frame.outputs, frame.task),
+            head: frame.sequence_head(path, 2 * width),
         }
     }
 }

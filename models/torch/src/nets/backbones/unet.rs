@@ -73,7 +73,7 @@ impl UNet {
             channels = outputs;
         }
         let head = if frame.axes == 1 {
-            Head::linear(path, 1, channels, frame.outputs, frame.task)
+            frame.sequence_head(path, channels)
         } else {
             Head::deep(path, channels, frame.outputs, frame.task, frame.extras.activation)
         };

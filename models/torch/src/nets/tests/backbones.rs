@@ -8,6 +8,7 @@ use tch::{Device, nn};
 
 use super::{Golden, architecture, fill_variables, in_turn, sum, wave};
 use crate::nets::Network;
+use crate::nets::head::Head;
 
 const ODD: [(u32, u32); 4] = [(3, 1), (5, 3), (1, 1), (7, 2)];
 const EVEN: [(u32, u32); 4] = [(8, 1), (5, 2), (4, 3), (2, 2)];
@@ -241,4 +242,35 @@ fn a_pattern_of_another_backbone_is_refused() {
     let error = Network::new(&store.root(), &architecture, 0.0).expect_err("one kernel is missing");
     assert!(error.to_string().contains("9 searched convolutions, the pattern 8"));
     assert!(store.is_empty());
+}
+
+#[test]
+fn a_network_that_forecasts_tells_the_newest_sample_from_the_oldest() {
+    for backbone in [Backbone::ResNet { width: 4 }, unet(&[4, 6])] {
+        let forecasts = Architecture {
+            forecasts: true,
+            ..architecture(backbone, 1, &[12], Task::Regress, 5)
+        };
+        let store = nn::VarStore::new(Device::Cpu);
+        let network = Network::new(&store.root(), &forecasts, 0.0).expect("it can be built");
+        fill_variables(&store);
+        assert_eq!(store.variables()["head.ahead.weight"].size(), [5, 12]);
+        let outputs = tch::no_grad(|| network.forward_t(&wave("input", &[3, 1, 12]), false));
+        assert_eq!(outputs.size(), [3, 5]);
+    }
+    let store = nn::VarStore::new(Device::Cpu);
+    let mean = Head::linear(&(store.root() / "mean"), 1, 4, 5, Task::Regress);
+    let steps = Head::steps(&(store.root() / "steps"), 4, 12, 5);
+    let bump = |head: &Head, position: i64| {
+        let features = tch::Tensor::zeros([1, 4, 12], (tch::Kind::Float, Device::Cpu));
+        let _ = features.narrow(2, position, 1).fill_(1.0);
+        tch::no_grad(|| head.forward_t(&features, false))
+    };
+    let apart = |head: &Head| f64::try_from((bump(head, 0) - bump(head, 11)).abs().max()).expect("a number");
+    assert!(
+        apart(&mean) < 1e-6 && apart(&steps) > 1e-6,
+        "{} {}",
+        apart(&mean),
+        apart(&steps)
+    );
 }

@@ -91,6 +91,7 @@ fn architecture(backbone: Backbone, bands: u32, size: &[u32], task: Task, output
         task,
         outputs,
         extras: Extras::default(),
+        forecasts: false,
     }
 }
 
