@@ -106,7 +106,7 @@ impl PredictionState {
             }
             (Some(truth), opinion) => {
                 if let Some(opinion) = opinion {
-                    self.tally.judge(opinion, truth);
+                    self.tally.judge(opinion, truth, &entry.compared);
                 }
                 self.forget(&entry.id);
             }
@@ -248,7 +248,8 @@ impl PredictionState {
             Some(Overtaken {
                 same_elements: false, ..
             }) => {}
-            Some(Overtaken { truth: Some(truth), .. }) => self.tally.judge(&opinion, truth),
+            // A mask that came while it was being predicted is compared with nothing: nothing was kept by then.
+            Some(Overtaken { truth: Some(truth), .. }) => self.tally.judge(&opinion, truth, &[]),
             _ => {
                 let Some(known) = index.get(&said.id) else { return };
                 self.wait_no_more(known.place);

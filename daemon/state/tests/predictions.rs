@@ -25,6 +25,9 @@ fn said(rows: &[Row<'_>]) -> Predictions {
         label: label.map(class),
         probability: None,
         shadow: shadow.map(class),
+        agreement: None,
+        mask: None,
+        shadow_mask: None,
     });
     Predictions {
         version: VERSION,
