@@ -11,6 +11,7 @@ use arrow::array::{
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use forecastd_models::dasha::live::{THERE, likeliest};
 use forecastd_models::dasha::{Task, mask};
@@ -57,9 +58,9 @@ pub struct PredictionLayout {
 
 /// A file in the making.
 ///
-/// Columns: `row` or the ids; time, latitude and longitude under their own names; for one class `label`, `probability` and `score_LABEL` of each; for several `labels` and
-/// `score_LABEL`; for numbers one each, by its name; for a class each position `mask` and `share_LABEL`; at last
-/// `model_version`.
+/// Columns: `row` or the ids; time, latitude and longitude under their own names; for one class `label`, `probability` and
+/// `score_LABEL` of each; for several `labels` and `score_LABEL`; for numbers one each, by its name; for a class each position
+/// `mask` and `share_LABEL`; at last `model_version`.
 #[derive(Debug)]
 pub struct PredictionFile {
     path: PathBuf,
@@ -145,7 +146,7 @@ impl PredictionFile {
         match layout.task {
             Task::Classify => columns.extend(best(scores, &layout.labels)),
             Task::Multilabel => columns.push(there(scores, &layout.labels)),
-            Task::Segment => columns.push(masks(&rows.masks, positions)),
+            Task::Segment => columns.push(masks(&rows.masks, positions).map_err(failed(&self.path))?),
             Task::Regress => {}
         }
         let shown = if layout.has_scores() { outputs } else { 0 };
@@ -213,7 +214,7 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
         Task::Multilabel => vec![Field::new("labels", DataType::new_list(DataType::Utf8, true), false)],
         Task::Segment => vec![Field::new(
             "mask",
-            DataType::FixedSizeBinary(layout.positions as i32),
+            DataType::FixedSizeBinary(width(layout.positions)),
             false,
         )],
         Task::Regress => Vec::new(),
@@ -246,11 +247,8 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
         let Some(own) = own else { continue };
         // What is said of samples has its name whatever their columns are called.
         let is_free = |name: &String| said.iter().all(|field| field.name() != name);
-        let names = [own.clone(), plain.to_owned()].into_iter();
-        let name = names
-            .into_iter()
-            .find(is_free)
-            .unwrap_or_else(|| format!("sample_{plain}"));
+        let mut names = [own.clone(), plain.to_owned()].into_iter();
+        let name = names.find(is_free).unwrap_or_else(|| format!("sample_{plain}"));
         fields.push(Field::new(name, data_type, nullable));
     }
     fields.extend(said);
@@ -275,10 +273,14 @@ fn taken(layout: &PredictionLayout, taken: &[Taken]) -> Vec<ArrayRef> {
     columns
 }
 
-fn masks(masks: &[u8], positions: usize) -> ArrayRef {
-    let width = i32::try_from(positions).expect("a mask is no longer than a sample, which has a bound");
-    let masks = FixedSizeBinaryArray::new(width, Buffer::from(masks), None);
-    Arc::new(masks)
+fn masks(masks: &[u8], positions: usize) -> Result<ArrayRef, ArrowError> {
+    let masks = FixedSizeBinaryArray::try_new(width(positions), Buffer::from(masks), None)?;
+    Ok(Arc::new(masks))
+}
+
+/// No sample is as large as the widest column.
+fn width(positions: usize) -> i32 {
+    i32::try_from(positions).unwrap_or(i32::MAX)
 }
 
 /// Of each mask the share of its positions that each class has.

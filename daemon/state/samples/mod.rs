@@ -1,10 +1,11 @@
 //! Samples of tiles and sequences: elements in immutable segments, one a drop, and in the ledger what counts for each id.
 //!
 //! A row with the elements, the label, the split, the time and the place that count already is a duplicate. Any other is
-//! committed, and counts from then on: its elements, its label, its split, its time and place. A row without a label takes
-//! none away from equal elements, and one that does not know time or place keeps what was known of equal elements. Of two
-//! masks the same is the one with the same bytes and the same names of its classes. Segments of samples are never merged
-//! and never expire; what a revision replaced stays in its segment.
+//! committed, and counts from then on: its elements, its label, its split, its time and place. Of equal elements a row takes
+//! nothing away by saying nothing: label, time and place stay what they were. A mask lies in the segment of its row, though,
+//! so a row without one is a duplicate of equal elements with one, whatever else it says. Two masks are the same that have
+//! the same bytes and the same names of their classes. Segments of samples are never merged and never expire; what a
+//! revision replaced stays in its segment.
 
 mod export;
 mod predictions;
@@ -41,10 +42,25 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn says(&self, sample: &Sample, content: &[u8; 32]) -> bool {
+    /// Whether a sample of the same elements says nothing that is not known.
+    fn says(&self, sample: &Sample) -> bool {
         let same_label = sample.label.is_none() || sample.label == self.label;
-        let nothing_new = sample.taken.or(self.taken) == self.taken;
-        self.content == *content && same_label && self.split == sample.split && nothing_new
+        let same_taken = sample.taken.or(self.taken) == self.taken;
+        let all_the_same = same_label && self.split == sample.split && same_taken;
+        all_the_same || (sample.label.is_none() && self.has_mask())
+    }
+
+    /// A sample of the same elements with what it leaves open. A mask cannot be told: its segment is damaged.
+    fn complete(&self, sample: &mut Sample) {
+        sample.taken = sample.taken.or(self.taken);
+        if sample.label.is_none() && !self.has_mask() {
+            sample.label.clone_from(&self.label);
+        }
+    }
+
+    fn has_mask(&self) -> bool {
+        let label = self.label.as_deref().and_then(Label::from_json);
+        matches!(label, Some(Label::Mask(_)))
     }
 }
 
@@ -87,17 +103,17 @@ impl Store {
         while let Some(mut sample) = samples.next().map_err(StateError::io("read", &spool))? {
             let content = *blake3::hash(&sample.elements).as_bytes();
             let before = self.ledger.sample(id, &sample.id)?;
+            let before = before.filter(|known| known.content == content);
             if let Some(known) = &before
-                && known.says(&sample, &content)
+                && known.says(&sample)
                 && self.is_there(&folder, live.get(&known.place.sequence))?
             {
                 account.duplicate += 1;
                 continue;
             }
-            let before = before.filter(|known| known.content == content);
-            sample.taken = sample
-                .taken
-                .or(before.as_ref().map_or(Taken::default(), |known| known.taken));
+            if let Some(known) = &before {
+                known.complete(&mut sample);
+            }
             let compared = self.compared(id, &sample, &content)?;
             seen_before.push((before.is_some(), compared));
             let row = writer.push(&sample, &content)?;

@@ -99,6 +99,44 @@ fn a_mask_is_a_label_like_any_other() {
 }
 
 #[test]
+fn a_row_without_a_label_takes_none_away_whatever_else_it_says() {
+    let mut scene = Scene::new();
+    let (now, here) = (Some(Timestamp(7)), Place::new(1.0, 2.0));
+    let taken = Taken { time: now, place: here };
+    let named = |id: &str, class: Option<&str>| Sample {
+        label: class.map(|class| Label::Class(class.to_owned()).to_json()),
+        ..sample(id, None)
+    };
+    let classes = vec![named("a", Some("land")), sample("b", Some([0, 1]))];
+    assert_eq!(counted(&mut scene, 1, classes), (2, 0));
+    let moved = |id: &str| Sample {
+        split: Split::Test,
+        ..at(id, taken)
+    };
+    let told = counted(&mut scene, 2, vec![moved("a"), moved("b")]);
+    assert_eq!(told, (1, 1), "a mask would be lost, so nothing is taken in its place");
+    let found = entries(&mut scene);
+    let labels: Vec<_> = found
+        .iter()
+        .map(|entry| (&*entry.id, entry.label.clone(), entry.split))
+        .collect();
+    let mask = label(&[0, 1], &["land", "road"]);
+    let class = Label::Class("land".to_owned());
+    assert_eq!(
+        labels,
+        [("b", Some(mask), Split::Train), ("a", Some(class), Split::Test)]
+    );
+    assert_eq!((found[0].taken, found[1].taken), (Taken::default(), taken));
+    let with_mask = Sample {
+        split: Split::Test,
+        taken,
+        ..sample("b", Some([0, 1]))
+    };
+    assert_eq!(counted(&mut scene, 3, vec![with_mask]), (1, 0));
+    assert_eq!(entries(&mut scene)[1].taken, taken);
+}
+
+#[test]
 fn another_time_or_place_is_a_revision_and_an_unknown_one_takes_none_away() {
     let mut scene = Scene::new();
     let [here, there] = [Place::new(1.5, -2.5), Place::new(1.5, 2.5)];
