@@ -1,5 +1,6 @@
 //! Samples: tiles and sequences, with or without a label, on their way from a file to where they are kept.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -184,6 +185,9 @@ pub struct SampleEntry {
     /// Where its label is a mask, and masks were predicted of the same elements: how they compare, version by version.
     pub compared: Vec<ComparedMask>,
 }
+
+/// Of samples by their ids, how what was said of their positions compares.
+pub type ComparedMasks = BTreeMap<Arc<str>, Vec<ComparedMask>>;
 
 /// What a version said of the positions of a sample, beside what is true of them.
 #[derive(Clone, Debug, PartialEq)]

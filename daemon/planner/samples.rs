@@ -15,7 +15,7 @@ use super::predictions::PredictionState;
 use super::registry::Registry;
 use crate::message::fit_job::Epoch;
 use crate::message::prediction::{KeptPrediction, PredictJob};
-use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::sample::{ComparedMasks, Label, SampleEntry, SamplePlace};
 use crate::message::snapshot::SampleView;
 
 /// Everything the planner knows of one dataset of samples.
@@ -89,8 +89,8 @@ impl SampleState {
     }
 
     /// The state has kept what was said, or could not.
-    pub fn predictions_kept(&mut self, is_kept: bool, now: Timestamp) {
-        self.predictions.kept(is_kept, &self.index, now);
+    pub fn predictions_kept(&mut self, kept: Option<&ComparedMasks>, now: Timestamp) {
+        self.predictions.kept(kept, &self.index, now);
     }
 
     /// What samples there are.

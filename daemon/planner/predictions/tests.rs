@@ -13,7 +13,7 @@ use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 use crate::message::model::{ModelDone, ModelFacts, ModelReport, ModelState};
 use crate::message::prediction::PredictReport;
-use crate::message::sample::{ComparedMask, MaskLabel};
+use crate::message::sample::{ComparedMask, ComparedMasks, MaskLabel};
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
 
@@ -232,7 +232,7 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
     fn keep(&mut self) {
         assert_eq!(self.keeps(), 1, "one thing to keep");
         let epoch = self.epoch;
-        self.tell(Event::PredictionsKept("t".into(), epoch, Ok(())));
+        self.tell(Event::PredictionsKept("t".into(), epoch, Ok(ComparedMasks::new())));
     }
 
     fn view(&mut self) -> PredictionView {
@@ -389,6 +389,31 @@ fn a_mask_that_comes_later_is_worth_what_the_state_found_of_both_versions() {
         worth.is_some_and(|(worth, scored)| (worth - 7.0 / 12.0).abs() < 1e-9 && scored == 1),
         "{worth:?}"
     );
+}
+
+#[test]
+fn a_mask_that_overtakes_what_is_said_of_its_sample_is_worth_what_the_state_found() {
+    let mut story = Story::new(&[version(1, ModelState::Active)]);
+    story.commit(1, &[("a", 0, NO_LABEL, false), ("b", 1, NO_LABEL, false)]);
+    let job = story.job();
+    let names = ["land".to_owned()];
+    let mask = MaskLabel::of(&[0, 0], &names).expect("it has no other class");
+    let truth = SampleEntry {
+        label: Some(Label::Mask(mask)),
+        ..entry(2, ("a", 0, NO_LABEL, true))
+    };
+    story.commit_entries(2, vec![truth]);
+    story.said(&job, &[("a", None, None), ("b", None, None)]);
+    assert_eq!(story.keeps(), 1);
+    let of_sample = ComparedMask {
+        version: key(1),
+        pairs: vec![("land".to_owned(), "land".to_owned(), 2)],
+    };
+    let compared = ComparedMasks::from([("a".into(), vec![of_sample])]);
+    let epoch = story.epoch;
+    story.tell(Event::PredictionsKept("t".into(), epoch, Ok(compared)));
+    let live = story.view().live;
+    assert_eq!((live[0].scored, live[0].value), (1, Some((LiveMetric::MeanIou, 1.0))));
 }
 
 #[test]
@@ -659,6 +684,6 @@ fn what_is_kept_comes_before_drops_that_wait_and_what_is_of_an_earlier_life_is_d
         ingests.count()
     };
     assert_eq!(ingests(&story), 1);
-    story.tell(Event::PredictionsKept("t".into(), Epoch(99), Ok(())));
+    story.tell(Event::PredictionsKept("t".into(), Epoch(99), Ok(ComparedMasks::new())));
     assert_eq!(story.keeps(), 1);
 }

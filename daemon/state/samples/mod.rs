@@ -114,7 +114,8 @@ impl Store {
             if let Some(known) = &before {
                 known.complete(&mut sample);
             }
-            let compared = self.compared(id, &sample, &content)?;
+            let truth = sample.mask.as_deref().zip(sample.label.as_deref());
+            let compared = self.compared(id, (&sample.id, &content), truth)?;
             seen_before.push((before.is_some(), compared));
             let row = writer.push(&sample, &content)?;
             let known = Known {
@@ -148,17 +149,19 @@ impl Store {
         Ok(CommittedSamples { account, fresh })
     }
 
-    /// What versions said of the positions of these very elements, beside the mask that comes now. Masks are kept by the
-    /// state alone, so it is the state that compares them.
-    fn compared(&self, dataset: i64, sample: &Sample, content: &[u8; 32]) -> Result<Vec<ComparedMask>, StateError> {
-        let Some(truth) = &sample.mask else {
+    /// What versions said of the positions of these very elements, beside what is true of them: a mask and its label. Masks
+    /// are kept by the state alone, so it is the state that compares them.
+    fn compared(
+        &self,
+        dataset: i64,
+        (id, content): (&str, &[u8; 32]),
+        truth: Option<(&[u8], &str)>,
+    ) -> Result<Vec<ComparedMask>, StateError> {
+        let label = truth.and_then(|(truth, label)| Some((truth, Label::from_json(label)?)));
+        let Some((truth, Label::Mask(label))) = label else {
             return Ok(Vec::new());
         };
-        let label = sample.label.as_deref().and_then(Label::from_json);
-        let Some(Label::Mask(label)) = label else {
-            return Ok(Vec::new());
-        };
-        let said = self.ledger.said_masks(dataset, &sample.id, content, truth.len())?;
+        let said = self.ledger.said_masks(dataset, id, content, truth.len())?;
         let name = label.names(truth);
         let compared = said.into_iter().map(|said| {
             let said_name = said.label.names(&said.mask);

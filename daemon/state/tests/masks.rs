@@ -248,15 +248,17 @@ fn a_mask_that_comes_later_is_compared_with_what_was_said_of_the_same_elements()
         mask: Some(pack(&[0, 0])),
         shadow_mask: shadow.map(|mask| pack(&mask)),
     };
-    let all = Predictions {
+    let all = |said: Vec<Said>| Predictions {
         version: VERSION,
         shadow: Some(SHADOW),
-        said: vec![said("a", 0, Some([1, 0])), said("b", 1, None)],
+        said,
         refused: BTreeMap::new(),
         shadow_fault: None,
         bands: Default::default(),
     };
-    scene.store().keep_predictions(&"a".into(), &all).expect("kept");
+    let both = all(vec![said("a", 0, Some([1, 0])), said("b", 1, None)]);
+    let late = scene.store().keep_predictions(&"a".into(), &both).expect("kept");
+    assert_eq!(late, BTreeMap::new(), "nobody has told what is true");
     scene.reopen();
     let other = Sample {
         elements: vec![9, 9],
@@ -280,6 +282,18 @@ fn a_mask_that_comes_later_is_compared_with_what_was_said_of_the_same_elements()
     let by_shadow = pairs(&[("land", "land", 1), ("street", "road", 1)]);
     assert_eq!(compared, [(VERSION, by_active), (SHADOW, by_shadow)]);
     assert_eq!(fresh[1].compared, [], "of other elements");
+    let again = all(vec![said("a", 0, None), said("b", 1, None)]);
+    let late = scene.store().keep_predictions(&"a".into(), &again).expect("kept");
+    let late: Vec<_> = late
+        .iter()
+        .map(|(id, compared)| (&**id, compared[0].pairs.clone()))
+        .collect();
+    let pairs = pairs(&[("land", "land", 1), ("land", "road", 1)]);
+    assert_eq!(
+        late,
+        [("a", pairs)],
+        "a mask that was there before what was said of its sample"
+    );
     scene.audit();
 }
 
