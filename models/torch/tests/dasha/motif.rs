@@ -68,13 +68,11 @@ fn the_chance_of_pairs_is_by_hand() {
     assert_eq!(chance(&[1, 0, -1]), 6.0 / 8.0);
 }
 
+/// Two seeds tell nothing of the narrow motif, where each may go either way.
 #[test]
-fn kernels_that_are_found_cover_a_planted_motif_and_are_narrower_for_a_narrow_one() {
-    let found: Vec<(usize, usize)> = (1..=2).map(covering_both).collect();
-    assert!(
-        found.iter().all(|(wide, narrow)| *wide >= 8 && narrow < wide),
-        "{found:?}"
-    );
+fn kernels_that_are_found_cover_a_planted_motif() {
+    let found: Vec<usize> = (1..=2).map(|seed| covering(GAP, seed)).collect();
+    assert!(found.iter().all(|wide| *wide >= 8), "{found:?}");
 }
 
 /// Each seed must cover the motif. That a narrow one gets narrower kernels holds for the seeds together, not for each:
