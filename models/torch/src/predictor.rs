@@ -12,7 +12,7 @@ use crate::nets::Network;
 use crate::samples::{InputDecoder, Scales};
 
 /// More at once makes no network faster.
-const MAX_BATCH: u64 = 512;
+const MAX_BATCH: usize = 512;
 
 /// Copies of the widest layer that are alive at once: input, output, shortcut, and the workspace of a convolution.
 const COPIES: u64 = 8;
@@ -164,6 +164,11 @@ fn not_finite(outputs: &Tensor) -> Result<Vec<(usize, String)>, TchError> {
 
 /// As many samples as the widest layer leaves room for.
 pub(crate) fn prediction_batch(architecture: &Architecture, memory: usize) -> usize {
+    (memory / sample_bytes(architecture)).clamp(1, MAX_BATCH)
+}
+
+/// Memory that one sample takes while it is computed.
+pub(crate) fn sample_bytes(architecture: &Architecture) -> usize {
     let widest = match &architecture.backbone {
         Backbone::WideResNet { width, .. } => 16 * u64::from(*width),
         Backbone::ResNet { width } => 2 * u64::from(*width),
@@ -171,7 +176,7 @@ pub(crate) fn prediction_batch(architecture: &Architecture, memory: usize) -> us
     };
     let channels = widest.max(u64::from(architecture.input.bands));
     let sample = 4 * COPIES * channels * architecture.input.positions();
-    (memory as u64 / sample.max(1)).clamp(1, MAX_BATCH) as usize
+    sample.max(1) as usize
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Serving {
     fn start() -> Self {
         let (mut socket, theirs) = UnixStream::pair().expect("a socket pair");
         let child = Command::new(env!("CARGO_BIN_EXE_forecastd-torch"))
-            .args(["--threads", "1", "--infer"])
+            .args(["--threads", "3", "--infer"])
             .stdin(OwnedFd::from(theirs))
             .spawn()
             .expect("the executable starts");

@@ -14,16 +14,13 @@ use forecastd_models::dasha::ModelDescription;
 use crate::artifact::Artifact;
 use crate::device::Placement;
 use crate::job::guarded;
-use crate::predictor::{Outputs, Predictor};
+use crate::predictor::{Outputs, Predictor, sample_bytes};
 
 /// Members beyond this are not worth their copies of the weights.
 const MOST_MEMBERS: i32 = 8;
 
-/// How much faster libtorch's own threads must be with a single sample to be worth that they meet so often.
-const WORTH_MEETING: f64 = 0.7;
-
-/// Passes of which the fastest tells how long one takes.
-const PASSES: usize = 5;
+/// From this time on, a pass of a single sample is so much work that libtorch's own threads are worth their meetings.
+const LONG: Duration = Duration::from_millis(20);
 
 /// Equal networks: one for the thread that asks, one for each member.
 #[derive(Debug)]
@@ -38,24 +35,21 @@ pub(super) struct Crew {
 #[derive(Debug)]
 struct Member {
     parts: Option<SyncSender<Vec<u8>>>,
-    outputs: Receiver<Result<Outputs, String>>,
+    outputs: Option<Receiver<Result<Outputs, String>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Crew {
-    /// As many as there are threads; on a GPU one alone.
+    /// As many as there are threads, as far as memory has room for a sample of each.
     ///
     /// # Errors
     ///
     /// Weights that are not the network's; no thread is to be had.
     pub(super) fn gather(artifact: &Artifact, placement: &Placement, threads: i32) -> anyhow::Result<Self> {
-        let count = if placement.device.is_cuda() {
-            1
-        } else {
-            threads.clamp(1, MOST_MEMBERS)
-        };
+        let room = placement.memory / sample_bytes(&artifact.description().architecture);
+        let count = room.min(threads.min(MOST_MEMBERS) as usize).max(1);
         let share = Placement {
-            memory: placement.memory / count as usize,
+            memory: placement.memory / count,
             ..placement.clone()
         };
         let member = |_| Member::start(Predictor::new(artifact, &share)?);
@@ -80,48 +74,21 @@ impl Crew {
         1 + self.members.len()
     }
 
-    /// Has every network say what it says of zeros, so that what libtorch compiles and allocates is there.
+    /// Has every network say what it says of zeros, so that what libtorch compiles and allocates is there. How long it
+    /// takes tells whether `threads` of libtorch's own shall compute what has no parts.
     ///
     /// # Errors
     ///
     /// It does not compute, or not with finite numbers.
-    pub(super) fn warm(&self) -> anyhow::Result<()> {
+    pub(super) fn warm(&mut self, threads: i32) -> anyhow::Result<()> {
         let zeros = vec![0; self.size() * self.description().input_bytes()];
+        let started = Instant::now();
         let outputs = self.answer(&[&zeros])?;
+        self.threads_of_one = if started.elapsed() > LONG { threads } else { 1 };
         match outputs.not_finite.first() {
             None => Ok(()),
             Some((_, reason)) => Err(anyhow!("the network makes nothing of zeros: {reason}")),
         }
-    }
-
-    /// Finds out whether `threads` of libtorch's own are worth their meetings where there is one sample. To be asked on
-    /// the thread that will compute: libtorch keeps the number by thread.
-    ///
-    /// # Errors
-    ///
-    /// What libtorch says.
-    pub(super) fn measure(&mut self, threads: i32) -> anyhow::Result<()> {
-        if threads < 2 {
-            return Ok(());
-        }
-        let (alone, together) = (self.pass_on(1)?, self.pass_on(threads)?);
-        tch::set_num_threads(1);
-        if together < alone.mul_f64(WORTH_MEETING) {
-            self.threads_of_one = threads;
-        }
-        Ok(())
-    }
-
-    fn pass_on(&self, threads: i32) -> anyhow::Result<Duration> {
-        tch::set_num_threads(threads);
-        let zeros = vec![0; self.description().input_bytes()];
-        let once = || {
-            let started = Instant::now();
-            self.own.answer(&zeros).map(|_| started.elapsed())
-        };
-        once()?; // its threads are started
-        let passes: Vec<Duration> = (0..PASSES).map(|_| once()).collect::<anyhow::Result<_>>()?;
-        passes.into_iter().min().context("there are passes")
     }
 
     /// What the network says of whole records of all requests, end to end.
@@ -148,8 +115,9 @@ impl Crew {
             rest = left;
             asked.push((member, *share, member.ask(part)));
         }
-        let outputs = self.compute_own(own);
-        // Everybody is heard before anybody's failure counts, so that no answer is left for the next batch.
+        // `tch` panics where it has no call that fails, and the members' answers must not be left for the next batch.
+        let outputs = guarded(|| self.compute_own(own, samples == 1)).map_err(anyhow::Error::msg);
+        // Everybody is heard before anybody's failure counts.
         let heard: Vec<_> = asked
             .into_iter()
             .map(|(member, share, asked)| (share, asked.and_then(|()| member.hear())))
@@ -167,15 +135,12 @@ impl Crew {
         Ok(all)
     }
 
-    fn compute_own(&self, records: &[u8]) -> anyhow::Result<Outputs> {
-        let is_one = records.len() == self.description().input_bytes();
-        if !is_one || self.threads_of_one == 1 {
-            return self.own.answer(records);
+    fn compute_own(&self, records: &[u8], is_all: bool) -> anyhow::Result<Outputs> {
+        let threads = if is_all { self.threads_of_one } else { 1 };
+        if tch::get_num_threads() != threads {
+            tch::set_num_threads(threads);
         }
-        tch::set_num_threads(self.threads_of_one);
-        let outputs = self.own.answer(records);
-        tch::set_num_threads(1);
-        outputs
+        self.own.answer(records)
     }
 }
 
@@ -193,7 +158,7 @@ impl Member {
         })?;
         Ok(Self {
             parts: Some(parts),
-            outputs,
+            outputs: Some(outputs),
             thread: Some(thread),
         })
     }
@@ -204,14 +169,15 @@ impl Member {
     }
 
     fn hear(&self) -> anyhow::Result<Outputs> {
-        let outputs = self.outputs.recv().context("a computing thread has ended")?;
+        let outputs = self.outputs.as_ref().context("the member is leaving")?;
+        let outputs = outputs.recv().context("a computing thread has ended")?;
         outputs.map_err(anyhow::Error::msg)
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.parts = None;
+        (self.parts, self.outputs) = (None, None);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -226,7 +192,103 @@ fn shares(samples: usize, parts: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind, Tensor};
+
     use super::*;
+    use crate::artifact::save;
+    use crate::artifact::tests::{described, network};
+
+    /// Bytes of a sample of sixteen singles.
+    const RECORD: usize = 64;
+
+    /// The same network alone, and by so many threads.
+    fn alone_and_together(threads: i32) -> (Predictor, Crew) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, _) = network(&described());
+        let path = folder.path().join("a");
+        save(&path, &described(), &store.variables(), b"").expect("it is saved");
+        let artifact = Artifact::open(&path).expect("it was just saved");
+        let placement = Placement::on_cpu();
+        let crew = Crew::gather(&artifact, &placement, threads).expect("it fits");
+        (Predictor::new(&artifact, &placement).expect("it fits"), crew)
+    }
+
+    fn samples(count: i64) -> Vec<u8> {
+        let values = Tensor::randn([count * 16], (Kind::Float, Device::Cpu));
+        let values: Vec<f32> = Vec::try_from(values).expect("numbers");
+        values.into_iter().flat_map(f32::to_le_bytes).collect()
+    }
+
+    fn numbers(outputs: &Outputs) -> Vec<f32> {
+        let values = outputs.records.as_chunks().0.iter();
+        values.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    #[test]
+    fn a_batch_in_parts_is_answered_as_the_whole_and_in_its_order() {
+        let (alone, crew) = alone_and_together(3);
+        for count in 1..=7 {
+            let records = samples(count);
+            let expected = numbers(&alone.answer(&records).expect("it computes"));
+            let (first, second) = records.split_at(RECORD);
+            let found = numbers(&crew.answer(&[first, second]).expect("it computes"));
+            assert_eq!(found.len(), expected.len());
+            let is_near = found
+                .iter()
+                .zip(&expected)
+                .all(|(found, wanted)| (found - wanted).abs() < 1e-5);
+            assert!(is_near, "{count} samples: {found:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_that_of_its_sample_whoever_computed_it() {
+        let (_, crew) = alone_and_together(3);
+        for odd in 0..7 {
+            let mut records = samples(7);
+            records[odd * RECORD..odd * RECORD + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+            let outputs = crew.answer(&[&records]).expect("it computes");
+            let told: Vec<usize> = outputs.not_finite.iter().map(|(sample, _)| *sample).collect();
+            assert_eq!(told, [odd]);
+        }
+    }
+
+    #[test]
+    fn a_batch_after_one_that_failed_gets_its_own_answers() {
+        let (alone, mut crew) = alone_and_together(2);
+        let member = crew.members.pop().expect("there are two");
+        member.ask(&[0; RECORD + 1]).expect("it listens");
+        assert!(member.hear().is_err(), "no whole record");
+        crew.members.push(member);
+        let odd = [&samples(2)[..], &[0]].concat();
+        assert!(crew.answer(&[&odd]).is_err());
+        let records = samples(2);
+        let expected = numbers(&alone.answer(&records).expect("it computes"));
+        let found = numbers(&crew.answer(&[&records]).expect("it computes"));
+        let is_near = found
+            .iter()
+            .zip(&expected)
+            .all(|(found, wanted)| (found - wanted).abs() < 1e-5);
+        assert!(is_near, "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn memory_for_one_sample_has_a_crew_of_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, _) = network(&described());
+        let path = folder.path().join("a");
+        save(&path, &described(), &store.variables(), b"").expect("it is saved");
+        let artifact = Artifact::open(&path).expect("it was just saved");
+        let one = sample_bytes(&described().architecture);
+        let size = |memory| {
+            let placement = Placement {
+                memory,
+                ..Placement::on_cpu()
+            };
+            Crew::gather(&artifact, &placement, 4).expect("it fits").size()
+        };
+        assert_eq!([size(0), size(one), size(3 * one), size(9 * one)], [1, 1, 3, 4]);
+    }
 
     #[test]
     fn parts_are_as_equal_as_can_be_and_lose_nothing() {

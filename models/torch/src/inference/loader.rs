@@ -92,7 +92,7 @@ fn make_all(
 
 /// A network that has computed once, so that what libtorch compiles and allocates for it is there.
 fn make(folder: &Path, placement: &Placement, threads: i32) -> anyhow::Result<Crew> {
-    let crew = Crew::gather(&Artifact::open(folder)?, placement, threads)?;
-    crew.warm()?;
+    let mut crew = Crew::gather(&Artifact::open(folder)?, placement, threads)?;
+    crew.warm(threads)?;
     Ok(crew)
 }

@@ -1,8 +1,9 @@
 //! `forecastd-torch --infer`: the serving child. It holds networks and applies them to whatever the daemon sends.
 //!
 //! One thread computes, and reads the socket between two batches: each thread more that a request goes through costs
-//! it more than the socket does. A second one reads, checks and builds artifacts, so that a network that is being
-//! loaded holds up no other for longer than a forward pass. A third sees to it that this process ends with its daemon.
+//! it more than the socket does. Of a batch it gives parts to others (`crew`). A further one reads, checks and builds
+//! artifacts, so that a network that is being loaded holds up no other for longer than a forward pass. Another sees to
+//! it that this process ends with its daemon.
 
 pub mod bench;
 mod crew;

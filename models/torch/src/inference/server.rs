@@ -43,10 +43,11 @@ enum Next {
 
 impl Server {
     pub(super) fn start(socket: UnixStream, placement: &Placement) -> anyhow::Result<Self> {
-        let threads = tch::get_num_threads();
-        if !placement.device.is_cuda() {
-            tch::set_num_threads(1);
-        }
+        let threads = if placement.device.is_cuda() {
+            1 // the device computes
+        } else {
+            tch::get_num_threads()
+        };
         Ok(Self {
             socket,
             networks: BTreeMap::new(),
@@ -112,8 +113,8 @@ impl Server {
     fn put(&mut self, (key, made): Made) -> anyhow::Result<()> {
         let threads = self.threads;
         let warmed = made.and_then(|mut crew| {
-            let measured = guarded(|| crew.warm().and_then(|()| crew.measure(threads)));
-            measured.map(|()| crew)
+            let warmed = guarded(|| crew.warm(threads));
+            warmed.map(|()| crew)
         });
         match warmed {
             Ok(crew) => {

@@ -71,7 +71,7 @@ fn bytes_that_are_no_whole_records_are_refused() {
 fn a_batch_is_as_large_as_memory_allows() {
     let architecture = described().architecture;
     assert_eq!(prediction_batch(&architecture, 0), 1);
-    assert_eq!(prediction_batch(&architecture, usize::MAX), MAX_BATCH as usize);
+    assert_eq!(prediction_batch(&architecture, usize::MAX), MAX_BATCH);
     let one = 4 * COPIES as usize * 4 * 16;
     assert_eq!(prediction_batch(&architecture, 10 * one), 10);
 }
