@@ -52,11 +52,11 @@ pub struct InferenceAnswer {
     pub description: Arc<ModelDescription>,
     /// One record a sample, in their order.
     pub outputs: Outputs,
-    /// From the request to the sending of its batch.
+    /// From the request to the sending of its batch, the first if it had a part in several.
     pub queue: Duration,
-    /// What the child took for the batch.
+    /// What the child took for its batch, or for all of them.
     pub compute: Duration,
-    /// Samples of the batch.
+    /// Samples of the batch, the last one.
     pub batch: u32,
 }
 
