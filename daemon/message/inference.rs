@@ -161,6 +161,19 @@ impl fmt::Display for Stage {
 }
 
 impl InferenceError {
+    /// What [`label`](Self::label) may be.
+    pub const LABELS: [&'static str; 9] = [
+        "deadline",
+        "failed",
+        "input",
+        "not_ready",
+        "overload",
+        "poison",
+        "stopping",
+        "unavailable",
+        "unknown",
+    ];
+
     /// One word for a metric's label.
     pub fn label(&self) -> &'static str {
         match self {
@@ -220,8 +233,6 @@ pub enum VersionState {
 pub struct InferenceCounts {
     /// By served name.
     pub models: BTreeMap<Arc<str>, ModelCounts>,
-    /// Requests for names that nothing is served under.
-    pub unknown: u64,
     /// The serving child, how often it had to be started again included.
     pub child: TorchStatus,
 }

@@ -5,7 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forecastd_config::{AfterIngest, Columns, Dataset, History, Http, InferenceHttp, Landing, Layout, Limits, OffGrid};
+use forecastd_config::{
+    AfterIngest, Columns, Dataset, History, Http, InferenceHttp, Landing, Layout, Limits, Model, OffGrid, PromoteTo,
+    Promotion, Retention,
+};
 use forecastd_models::{
     Band, ChannelFit, Choice, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level,
     Member, Method, Timestamp,
@@ -75,6 +78,27 @@ pub(super) fn dataset(name: &str) -> Dataset {
             channels: 1,
             decode_memory: 1,
         },
+    }
+}
+
+/// A model whose better versions become active by themselves.
+pub(super) fn model(name: &str) -> Model {
+    Model {
+        name: name.into(),
+        incoming: "in".into(),
+        done: "done".into(),
+        quarantine: "quarantine".into(),
+        landing: Landing {
+            scan_interval: Duration::ZERO,
+            settle: Duration::ZERO,
+            patience: Duration::ZERO,
+        },
+        promotion: Promotion {
+            to: PromoteTo::Active,
+            margin: 0.0,
+        },
+        retention: Retention { versions: 1, age: None },
+        training: None,
     }
 }
 
@@ -247,6 +271,7 @@ impl Stage {
                     timeout: Duration::from_secs(10),
                     max_timeout: Duration::from_secs(20),
                     body_bytes: 1 << 20,
+                    samples: 8,
                     requests: 2,
                 },
                 admin_token_file: None,

@@ -1,5 +1,6 @@
 //! The endpoint over a real socket, as a story; and what hostile names do to the page for people.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use forecastd_models::{Fallback, FitFailure};
@@ -99,11 +100,64 @@ async fn a_page_too_many_is_refused() {
     let endpoint = Endpoint {
         exposition: Stage::new(10).exposition,
         pages: Arc::new(Semaphore::new(0)),
+        people: Arc::new(Semaphore::new(0)),
     };
     let query = Query(HashMap::new());
     let metrics = metrics(State(endpoint.clone()), query, HeaderMap::new()).await;
     assert_eq!(metrics.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(landing(State(endpoint)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// All connections that there are with the bounds of a [`Stage`].
+const ALL: usize = 2 + OTHERS + SPARE;
+
+#[test]
+fn a_scrape_finds_room_among_clients_that_connect_and_say_nothing() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    let connect = || TcpStream::connect(running.address).expect("the endpoint listens");
+    let mut idle: Vec<TcpStream> = (0..ALL).map(|_| connect()).collect();
+    // One that sends its head byte by byte is idle, too.
+    idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost").expect("it reads");
+    for _ in 0..3 {
+        assert_eq!(running.get("/metrics").0, 200);
+    }
+    idle[0].set_read_timeout(Some(GRACE)).expect("a socket");
+    assert_eq!(
+        idle[0].read(&mut [0]).expect("closed, not reset"),
+        0,
+        "the oldest had to go"
+    );
+    let mut last = idle.pop().expect("many");
+    last.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .expect("it is still there");
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.ends_with("healthy\n"), "{answer}");
+}
+
+#[test]
+fn a_scrape_finds_room_while_requests_and_idle_clients_take_all_that_they_may() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    let connect = || TcpStream::connect(running.address).expect("the endpoint listens");
+    // Their bodies never come.
+    let stalled = "POST /v2/repository/index HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
+    let mut all: Vec<TcpStream> = Vec::new();
+    let mut refused = running.ask("GET", "/v2", &[], &[]);
+    while refused.status != 429 {
+        assert!(all.len() < 10 * ALL, "nobody is refused");
+        for _ in 0..16 {
+            let mut client = connect();
+            client.write_all(stalled.as_bytes()).expect("it reads");
+            all.push(client);
+        }
+        refused = running.ask("GET", "/v2", &[], &[]);
+    }
+    assert_eq!(refused.headers["retry-after"], "1");
+    all.extend((0..ALL).map(|_| connect()));
+    assert_eq!(running.get("/metrics").0, 200);
+    assert_eq!(running.get("/-/healthy").0, 200);
 }
 
 #[test]

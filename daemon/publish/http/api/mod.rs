@@ -18,6 +18,7 @@ use axum::routing::{get, post};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::ApiError;
+use super::room::Room;
 use crate::message::change_models::ChangeModels;
 use crate::publish::exposition::Exposition;
 
@@ -34,6 +35,7 @@ pub(super) struct Api {
     changes: Arc<dyn ChangeModels>,
     token_file: Option<PathBuf>,
     answers: Arc<Semaphore>,
+    room: Room,
 }
 
 impl Api {
@@ -47,6 +49,7 @@ impl Api {
             changes,
             token_file,
             answers: Arc::new(Semaphore::new(ANSWERS)),
+            room: Room::small(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `/api/v1/models`: what `forecastd models` says and does, over HTTP.
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -14,9 +14,6 @@ use crate::message::change_models::ChangeError;
 use crate::message::model::{ModelAct, ModelChange, ModelVersion, named, rollback_target};
 use crate::message::snapshot::ModelView;
 use crate::publish::http::error::{ApiError, json_response};
-
-/// Bytes of a wish, at most.
-const MOST: usize = 1 << 16;
 
 /// What is to be done, and why.
 #[derive(Debug, Default, Deserialize)]
@@ -99,12 +96,11 @@ impl Api {
     async fn wish(&self, model: &ModelName, headers: &HeaderMap, body: Body) -> Result<(ModelView, Wish), ApiError> {
         token::check(self.token_file.as_deref(), headers)?;
         let view = self.model(model)?;
-        let body = to_bytes(body, MOST).await;
-        let body: Bytes = body.map_err(|error| ApiError::malformed(format!("the body: {error}")))?;
-        if body.is_empty() {
-            return Ok((view, Wish::default()));
-        }
-        let wish = serde_json::from_slice(&body);
+        let received = self.room.read(headers, body).await?;
+        let wish = match received.bytes.as_slice() {
+            [] => Ok(Wish::default()),
+            bytes => serde_json::from_slice(bytes),
+        };
         Ok((
             view,
             wish.map_err(|error| ApiError::malformed(format!("the body: {error}")))?,

@@ -220,7 +220,11 @@ fn nobody_else_changes_anything() {
     for token in ["", "0", "0123456789abcdeF", "0123456789abcdef0"] {
         assert_eq!(ask(&running, "rollback", token, "").status, 401, "{token:?}");
     }
-    assert_eq!(running.post("/api/v1/models/m/rollback", "").status, 401);
+    let unnamed = running.post("/api/v1/models/m/rollback", "");
+    assert_eq!(
+        (unnamed.status, unnamed.headers["www-authenticate"].as_str()),
+        (401, "Bearer")
+    );
     fs::write(folder.path().join("token"), "short").expect("written");
     let answer = ask(&running, "rollback", "short", "");
     assert!(

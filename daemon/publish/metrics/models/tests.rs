@@ -1,9 +1,7 @@
 //! What becomes of models in samples, and what comes and goes with a model.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use forecastd_config::{Landing, PromoteTo, Promotion, Retention};
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::Metric;
 
@@ -14,27 +12,7 @@ use crate::message::landed_file::{Fingerprint, LandedFile};
 use crate::message::model::{ModelChange, ModelFacts, ModelReport, ModelVersion};
 use crate::message::rejected::Rejected;
 use crate::message::snapshot::Snapshot;
-use crate::publish::fixture::Stage;
-
-fn model(name: &str) -> Model {
-    Model {
-        name: name.into(),
-        incoming: "in".into(),
-        done: "done".into(),
-        quarantine: "quarantine".into(),
-        landing: Landing {
-            scan_interval: Duration::ZERO,
-            settle: Duration::ZERO,
-            patience: Duration::ZERO,
-        },
-        promotion: Promotion {
-            to: PromoteTo::Active,
-            margin: 0.0,
-        },
-        retention: Retention { versions: 1, age: None },
-        training: None,
-    }
-}
+use crate::publish::fixture::{Stage, model};
 
 fn version(number: u8, state: ModelState) -> ModelVersion {
     ModelVersion {

@@ -1,4 +1,6 @@
-//! The body of a request, read whole within bounds: of one request, and of all together.
+//! The body of a request, read whole within bounds: of one request, of all together, and in time.
+//!
+//! Room is taken as bytes come, not as they are announced: who announces much and sends nothing takes none.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,19 +11,33 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::{HeaderMap, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::publish::http::error::ApiError;
+use super::error::ApiError;
 
 /// What a permit of [`Room`] stands for.
 const UNIT: usize = 1 << 10;
+
+/// Bytes that must come in each [`PACE`], or the rest: slower clients hold room and requests from others.
+const LEAST: usize = 64 << 10;
+
+const PACE: Duration = Duration::from_secs(5);
+
+/// Bytes that memory is asked for before any has come.
+const FIRST: usize = 64 << 10;
+
+/// What those may send who ask for little.
+const SMALL: usize = 64 << 10;
 
 /// Memory for bodies.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     most: usize,
+    /// Where that bound comes from, for the message.
+    whence: &'static str,
     units: Arc<Semaphore>,
     patience: Duration,
+    pace: Duration,
 }
 
 /// A body, which counts against the room until it is dropped.
@@ -33,13 +49,20 @@ pub(super) struct Received {
 
 impl Room {
     /// For bodies of at most so many bytes, and of so many all together, that come within a time.
-    pub(super) fn new(most: usize, all: usize, patience: Duration) -> Self {
+    pub(super) fn new(most: usize, whence: &'static str, all: usize, patience: Duration) -> Self {
         let units = all.max(most).div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
         Self {
             most,
+            whence,
             units: Arc::new(Semaphore::new(units)),
             patience,
+            pace: PACE,
         }
+    }
+
+    /// For a few words.
+    pub(super) fn small() -> Self {
+        Self::new(SMALL, "more is never needed here", 16 * SMALL, PACE)
     }
 
     /// Reads a body. One that is too long, or for which there is no room now, is refused before it is read, if its
@@ -51,6 +74,7 @@ impl Room {
         }
         let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let told = told.and_then(|length| length.parse().ok()).unwrap_or_default();
+        drop(self.reserve(told)?);
         let read = timeout(self.patience, self.read_whole(told, body)).await;
         read.unwrap_or_else(|_| {
             let message = format!("the body did not come within {:?}", self.patience);
@@ -60,19 +84,29 @@ impl Room {
 
     /// `told` bytes are to come; 0, if nobody says.
     async fn read_whole(&self, told: usize, mut body: Body) -> Result<Received, ApiError> {
-        let mut permit = self.reserve(told)?;
-        let mut bytes = Vec::with_capacity(told);
-        while let Some(piece) = next(&mut body).await? {
+        let mut permit = self.reserve(0)?;
+        let mut bytes = Vec::with_capacity(told.min(FIRST));
+        let mut pace = Instant::now() + self.pace;
+        let mut paced = 0;
+        loop {
+            let piece = timeout_at(pace, next(&mut body)).await.map_err(|_| self.too_slow())?;
+            let Some(piece) = piece? else {
+                return Ok(Received { bytes, permit });
+            };
             let length = bytes.len() + piece.len();
-            if length > permit.num_permits() * UNIT {
-                if length > self.most {
-                    return Err(self.too_long());
-                }
-                permit.merge(self.reserve(piece.len())?);
+            if length > self.most {
+                return Err(self.too_long());
+            }
+            let held = permit.num_permits() * UNIT;
+            if length > held {
+                permit.merge(self.reserve(length - held)?);
             }
             bytes.extend_from_slice(&piece);
+            paced += piece.len();
+            if paced >= LEAST {
+                (pace, paced) = (Instant::now() + self.pace, 0);
+            }
         }
-        Ok(Received { bytes, permit })
     }
 
     fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
@@ -87,8 +121,13 @@ impl Room {
     }
 
     fn too_long(&self) -> ApiError {
-        let message = format!("at most {} bytes are taken: http.inference.max_body", self.most);
+        let message = format!("at most {} bytes are taken: {}", self.most, self.whence);
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    fn too_slow(&self) -> ApiError {
+        let message = format!("of the body came fewer than {LEAST} bytes within {:?}", self.pace);
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
     }
 }
 
@@ -110,14 +149,49 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+
+    use http_body::Frame;
+    use tokio::time::{Sleep, sleep};
+
     use super::*;
 
     fn room() -> Room {
-        Room::new(3 * UNIT, 4 * UNIT, Duration::from_secs(30))
+        Room::new(3 * UNIT, "a test", 4 * UNIT, Duration::from_secs(30))
     }
 
     fn told(length: usize) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_LENGTH, length.into())])
+    }
+
+    /// A piece each millisecond, for ever.
+    struct Drip {
+        piece: usize,
+        pause: Pin<Box<Sleep>>,
+    }
+
+    impl Drip {
+        fn body(piece: usize) -> Body {
+            let pause = Box::pin(sleep(Duration::ZERO));
+            Body::new(Self { piece, pause })
+        }
+    }
+
+    impl HttpBody for Drip {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.pause.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.pause.set(sleep(Duration::from_millis(1)));
+            Poll::Ready(Some(Ok(Frame::data(vec![7; self.piece].into()))))
+        }
     }
 
     #[tokio::test]
@@ -145,5 +219,41 @@ mod tests {
             read(HeaderMap::new(), 3 * UNIT).await.is_ok(),
             "all room was given back"
         );
+    }
+
+    #[tokio::test]
+    async fn who_announces_much_and_sends_nothing_takes_no_room() {
+        let room = room();
+        let silent = tokio::spawn({
+            let room = room.clone();
+            let never = Drip {
+                piece: 1,
+                pause: Box::pin(sleep(Duration::from_secs(60))),
+            };
+            async move { room.read(&told(3 * UNIT), Body::new(never)).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        let body = Body::from(vec![7; 3 * UNIT]);
+        assert!(room.read(&told(3 * UNIT), body).await.is_ok());
+        silent.abort();
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_is_given_up_and_one_that_flows_is_read() {
+        let mut room = Room::new(1 << 20, "a test", 1 << 20, Duration::from_secs(30));
+        room.pace = Duration::from_millis(100);
+        let slow = room.read(&HeaderMap::new(), Drip::body(1)).await.expect_err("it drips");
+        assert_eq!(slow.status, StatusCode::REQUEST_TIMEOUT);
+        assert!(
+            slow.message.contains("fewer than 65536 bytes within 100ms"),
+            "{}",
+            slow.message
+        );
+        // It flows until there is too much of it.
+        let long = room
+            .read(&HeaderMap::new(), Drip::body(16 << 10))
+            .await
+            .expect_err("endless");
+        assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }
