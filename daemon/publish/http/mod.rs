@@ -131,7 +131,7 @@ fn router(sources: Sources, most: usize) -> io::Result<Router> {
     let bounded = Router::new()
         .route("/", get(landing))
         .with_state(endpoint.clone())
-        .merge(inference::routes(inference))
+        .merge(inference::routes(inference.clone()))
         .merge(api::routes(api))
         .layer(from_fn_with_state(Arc::new(Semaphore::new(most)), admit));
     Ok(Router::new()
@@ -139,6 +139,7 @@ fn router(sources: Sources, most: usize) -> io::Result<Router> {
         .route("/-/healthy", get(|| async { text(StatusCode::OK, "healthy\n") }))
         .route("/-/ready", get(ready))
         .with_state(endpoint)
+        .merge(inference::health(inference))
         .merge(bounded)
         .fallback(nowhere)
         .method_not_allowed_fallback(otherwise)
@@ -157,7 +158,10 @@ async fn seated(ConnectInfo(seat): ConnectInfo<Seat>, request: Request, next: Ne
 async fn admit(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     match room.try_acquire_owned() {
         Ok(permit) => guarded(next.run(request).await, permit),
-        Err(_) => ApiError::busy("too many requests are under way already: try again later").into_response(),
+        Err(_) if is_for_programs(request.uri()) => {
+            ApiError::busy("too many requests are under way already: try again later").into_response()
+        }
+        Err(_) => busy(),
     }
 }
 

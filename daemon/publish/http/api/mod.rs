@@ -7,6 +7,7 @@ mod models;
 mod tests;
 mod token;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -70,8 +71,25 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/api/v1/forecasts", get(forecasts::forecasts))
         .route("/api/v1/models", get(models::list))
         .route("/api/v1/models/{model}", get(models::show))
+        .route("/api/v1/models/{model}/compare", get(models::compare))
         .route("/api/v1/models/{model}/promote", post(models::promote))
         .route("/api/v1/models/{model}/rollback", post(models::rollback))
         .route("/api/v1/models/{model}/remove", post(models::remove))
         .with_state(api)
+}
+
+/// Whether there are no others than these.
+fn known_parameters(query: &HashMap<String, String>, known: &[&str]) -> Result<(), ApiError> {
+    match query.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(ApiError::malformed(format!(
+            "no parameter {key:?}: there are {}",
+            known.join(", ")
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn required<'q>(query: &'q HashMap<String, String>, name: &str) -> Result<&'q str, ApiError> {
+    let value = query.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    value.ok_or_else(|| ApiError::malformed(format!("the parameter {name} is missing")))
 }

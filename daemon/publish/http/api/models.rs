@@ -1,7 +1,9 @@
 //! `/api/v1/models`: what `forecastd models` says and does, over HTTP.
 
+use std::collections::HashMap;
+
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use forecastd_config::ModelName;
@@ -9,9 +11,9 @@ use forecastd_models::dasha::{Verdict, challenge};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, token};
+use super::{Api, known_parameters, required, token};
 use crate::message::change_models::ChangeError;
-use crate::message::model::{ModelAct, ModelChange, ModelVersion, named, rollback_target};
+use crate::message::model::{Comparison, ModelAct, ModelChange, ModelVersion, named, rollback_target};
 use crate::message::snapshot::ModelView;
 use crate::publish::http::error::{ApiError, json_response};
 
@@ -36,6 +38,31 @@ pub(super) async fn show(State(api): State<Api>, Path(model): Path<ModelName>) -
     let _permit = api.admit()?;
     let view = api.model(&model)?;
     Ok(json_response(StatusCode::OK, &of_model(&view, whole)))
+}
+
+/// One version against another, or the active one, by the margin of the configuration if no other is given.
+pub(super) async fn compare(
+    State(api): State<Api>,
+    Path(model): Path<ModelName>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let _permit = api.admit()?;
+    known_parameters(&query, &["version", "other", "margin"])?;
+    let view = api.model(&model)?;
+    let find = |name: &str| {
+        let found = named(&view.versions, name);
+        found.map_err(|wrong| ApiError::unknown(format!("model {model}: {wrong}")))
+    };
+    let version = find(required(&query, "version")?)?;
+    let other = find(query.get("other").map_or("active", String::as_str))?;
+    let margin = query.get("margin").map_or(Ok(view.margin), |asked| {
+        let margin = asked.parse().ok().filter(|margin: &f64| margin.is_finite());
+        margin.ok_or_else(|| ApiError::malformed(format!("margin {asked:?}: a number, in units of the score")))
+    })?;
+    let mut value = json!(Comparison::of(version, other, margin));
+    value["version"] = summary(version);
+    value["other"] = summary(other);
+    Ok(json_response(StatusCode::OK, &value))
 }
 
 pub(super) async fn promote(

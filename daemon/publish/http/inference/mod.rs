@@ -63,11 +63,17 @@ impl Service {
     }
 }
 
+/// What probes ask, whatever else is asked.
+pub(super) fn health(service: Service) -> Router {
+    Router::new()
+        .route("/v2/health/live", get(metadata::live))
+        .route("/v2/health/ready", get(metadata::ready))
+        .with_state(service)
+}
+
 pub(super) fn routes(service: Service) -> Router {
     Router::new()
         .route("/v2", get(metadata::server))
-        .route("/v2/health/live", get(metadata::live))
-        .route("/v2/health/ready", get(metadata::ready))
         .route("/v2/repository/index", post(metadata::index))
         .route("/v2/models/stats", get(metadata::all_statistics))
         .route("/v2/models/{model}", get(metadata::model))

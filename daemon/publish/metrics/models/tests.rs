@@ -65,6 +65,7 @@ fn publish(stage: &Stage, versions: &[ModelVersion]) {
     let view = ModelView {
         model: "m".into(),
         versions: versions.into(),
+        margin: 0.0,
     };
     stage.metrics.published(&Snapshot {
         models: vec![view],
