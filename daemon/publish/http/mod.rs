@@ -107,6 +107,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Endpoint {
     exposition: Arc<Exposition>,
+    infer: Arc<dyn Infer>,
     /// Of `/metrics`.
     pages: Arc<Semaphore>,
     /// Those for people, who take no scrape's place.
@@ -121,10 +122,11 @@ fn router(sources: Sources, most: usize) -> io::Result<Router> {
         changes,
         config,
     } = sources;
-    let inference = Service::new(Arc::clone(&exposition), infer, config.inference)?;
+    let inference = Service::new(Arc::clone(&exposition), Arc::clone(&infer), config.inference)?;
     let api = Api::new(Arc::clone(&exposition), changes, config.admin_token_file);
     let endpoint = Endpoint {
         exposition,
+        infer,
         pages: Arc::new(Semaphore::new(PAGES)),
         people: Arc::new(Semaphore::new(PAGES)),
     };
@@ -212,7 +214,7 @@ async fn landing(State(endpoint): State<Endpoint>) -> Response {
     let Ok(permit) = endpoint.people.try_acquire_owned() else {
         return busy();
     };
-    let html = landing::page(&endpoint.exposition, now());
+    let html = landing::page(&endpoint.exposition, &*endpoint.infer, now());
     let body = PageBody::new([html.into()], permit);
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),

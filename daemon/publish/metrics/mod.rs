@@ -339,6 +339,11 @@ impl Metrics {
         self.trainings.progress(progress);
     }
 
+    /// How far the training of a model is.
+    pub(super) fn training_progress(&self, model: &str) -> Option<TrainingProgress> {
+        self.trainings.progress_of(model)
+    }
+
     /// A version could not be loaded: it was `refused`, or loading was `unavailable`.
     pub fn model_load_failed(&self, model: &str, reason: &'static str) {
         self.models.load_failed(model, reason);
