@@ -4,7 +4,7 @@
 //! that has been idle longest. So nobody keeps a scrape out: neither who asks networks, nor who connects and says
 //! nothing. Idle is whoever has no request under way, one that sends its head byte by byte included.
 //!
-//! hyper bounds the size of a request's head, but nothing ends a client that sends half a head or stops reading.
+//! Nothing else ends a client that sends half a head or stops reading, and hyper would keep six times as much of a head.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,6 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -32,6 +33,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How long a client may send no byte: longer than the usual scrape interval of a minute, so that Prometheus keeps
 /// its connection.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// Bytes of a head after which no more are read of it: it stays in memory until it is whole.
+const HEAD: usize = 64 << 10;
 
 /// A listener that has room for so many.
 #[derive(Debug)]
@@ -131,8 +135,13 @@ impl Table {
             _keeps: keeps,
         };
         seats.taken.insert(id, place);
-        let table = Arc::clone(self);
-        Some((Seat(Arc::new(Held { id, table })), unseated))
+        let held = Held {
+            id,
+            table: Arc::clone(self),
+            head: AtomicUsize::new(0),
+            is_asked: AtomicBool::new(false),
+        };
+        Some((Seat(Arc::new(held)), unseated))
     }
 
     fn lock(&self) -> MutexGuard<'_, Seats> {
@@ -158,13 +167,28 @@ pub(super) struct Seat(Arc<Held>);
 struct Held {
     id: u64,
     table: Arc<Table>,
+    /// Bytes that have come while no request was under way.
+    head: AtomicUsize,
+    is_asked: AtomicBool,
 }
 
 impl Seat {
     /// A request has come. It is over when what this returns is dropped.
     pub(super) fn ask(&self) -> Asked {
+        self.0.is_asked.store(true, Ordering::Relaxed);
         self.stand(Standing::Asked);
         Asked(self.clone())
+    }
+
+    /// Bytes have come. Those of the head of a request are counted until it is whole.
+    fn read(&self, bytes: usize) {
+        if !self.0.is_asked.load(Ordering::Relaxed) {
+            self.0.head.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn has_too_long_a_head(&self) -> bool {
+        !self.0.is_asked.load(Ordering::Relaxed) && self.0.head.load(Ordering::Relaxed) >= HEAD
     }
 
     fn stand(&self, standing: Standing) {
@@ -207,6 +231,8 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
+        self.0.0.head.store(0, Ordering::Relaxed);
+        self.0.0.is_asked.store(false, Ordering::Relaxed);
         self.0.stand(Standing::Idle(Instant::now()));
         self.0.0.table.changed.notify_one();
     }
@@ -250,7 +276,12 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.seat.has_too_long_a_head() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.seat.read(buffer.filled().len() - before);
         if read.is_pending() && self.has_lost_its_seat(cx) {
             return Poll::Ready(Ok(())); // as if the client had closed it
         }
@@ -375,5 +406,20 @@ mod tests {
         assert!(seat.is_overdue(later(3)));
         drop(asked);
         assert!(!seat.is_overdue(later(3)), "what is left of it is on its way");
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_given_up_and_a_body_of_any_length_is_not() {
+        let table = Arc::new(Table::new(1));
+        let (seat, _unseated) = table.try_seat(Instant::now()).expect("there is room");
+        seat.read(HEAD - 1);
+        assert!(!seat.has_too_long_a_head());
+        seat.read(1);
+        assert!(seat.has_too_long_a_head());
+        let asked = seat.ask();
+        seat.read(10 * HEAD);
+        assert!(!seat.has_too_long_a_head(), "that was a body");
+        drop(asked);
+        assert!(!seat.has_too_long_a_head(), "another head begins");
     }
 }

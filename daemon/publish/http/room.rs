@@ -1,6 +1,7 @@
-//! The body of a request, read whole within bounds: of one request, of all together, and in time.
+//! Bodies of requests, read whole within bounds: of one request, of all together, and in time.
 //!
-//! Room is taken as bytes come, not as they are announced: who announces much and sends nothing takes none.
+//! Room is taken as bytes come, not as they are announced: who announces much and sends nothing takes none. What a body
+//! grows to, and what is answered, takes room as well.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -35,6 +36,7 @@ pub(super) struct Room {
     most: usize,
     /// Where that bound comes from, for the message.
     whence: &'static str,
+    all: usize,
     units: Arc<Semaphore>,
     patience: Duration,
     pace: Duration,
@@ -50,10 +52,12 @@ pub(super) struct Received {
 impl Room {
     /// For bodies of at most so many bytes, and of so many all together, that come within a time.
     pub(super) fn new(most: usize, whence: &'static str, all: usize, patience: Duration) -> Self {
-        let units = all.max(most).div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
+        let all = all.max(most);
+        let units = all.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
         Self {
             most,
             whence,
+            all,
             units: Arc::new(Semaphore::new(units)),
             patience,
             pace: PACE,
@@ -110,19 +114,27 @@ impl Room {
     }
 
     fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        if bytes > self.most {
-            return Err(self.too_long());
+        match bytes > self.most {
+            true => Err(self.too_long()),
+            false => self.take(bytes),
+        }
+    }
+
+    /// Room for what is no body.
+    pub(super) fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        if bytes > self.all {
+            let all = self.all;
+            let message = format!("{bytes} bytes of memory, where all requests have {all}: ask in several requests");
+            return Err(ApiError::too_large(message));
         }
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         Arc::clone(&self.units).try_acquire_many_owned(units).map_err(|_| {
-            let message = "the bodies of other requests take all memory that they may: try again later";
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+            ApiError::busy("other requests and their answers take all memory that they may: try again later")
         })
     }
 
     fn too_long(&self) -> ApiError {
-        let message = format!("at most {} bytes are taken: {}", self.most, self.whence);
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+        ApiError::too_large(format!("at most {} bytes are taken: {}", self.most, self.whence))
     }
 
     fn too_slow(&self) -> ApiError {
@@ -219,6 +231,20 @@ mod tests {
             read(HeaderMap::new(), 3 * UNIT).await.is_ok(),
             "all room was given back"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_body_takes_room_too() {
+        let room = room();
+        let held = room
+            .take(4 * UNIT)
+            .expect("there is room, for more than one body may have");
+        let refused = room.take(1).expect_err("no room");
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        drop(held);
+        let refused = room.take(4 * UNIT + 1).expect_err("there will never be");
+        assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(room.take(0).is_ok());
     }
 
     #[tokio::test]

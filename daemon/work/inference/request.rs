@@ -21,22 +21,22 @@ pub(super) struct Pending {
     pub(super) in_line: Instant,
     /// Children that ended over it.
     pub(super) deaths: u32,
-    progress: Progress,
+    pub(super) progress: Progress,
     is_sent: Arc<AtomicBool>,
     answer: oneshot::Sender<Outcome>,
 }
 
 /// What has come of a request so far: one that is too large for a batch has a part in several.
 #[derive(Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     /// Samples that were answered, from the first on.
     samples: usize,
     /// Their records.
-    outputs: Vec<u8>,
+    pub(super) outputs: Vec<u8>,
     /// Waited until the first of them was sent.
-    queue: Duration,
+    pub(super) queue: Duration,
     /// Taken by the batches that had them.
-    compute: Duration,
+    pub(super) compute: Duration,
 }
 
 /// Samples of a request in one batch: so many, from the first that has no answer yet.
@@ -44,14 +44,6 @@ struct Progress {
 pub(super) struct Part {
     pub(super) pending: Pending,
     pub(super) samples: usize,
-}
-
-/// What was said of all samples of a request.
-#[derive(Debug)]
-pub(super) struct Whole {
-    pub(super) outputs: Vec<u8>,
-    pub(super) queue: Duration,
-    pub(super) compute: Duration,
 }
 
 /// What its caller holds. Dropping it cancels the request.
@@ -135,9 +127,8 @@ impl Part {
         &self.pending.request.inputs[first * record..(first + self.samples) * record]
     }
 
-    /// Its records have come, of a batch that was sent and computed like that. Returns the request, and all its records
-    /// with the time that it waited and the time that it took, if this was the last part.
-    pub(super) fn heard(self, records: Vec<u8>, sent: Instant, compute: Duration) -> (Pending, Option<Whole>) {
+    /// Its records have come, of a batch that was sent and computed like that.
+    pub(super) fn heard(self, records: Vec<u8>, sent: Instant, compute: Duration) -> Pending {
         let Self { mut pending, samples } = self;
         let progress = &mut pending.progress;
         if progress.samples == 0 {
@@ -148,20 +139,7 @@ impl Part {
         }
         progress.samples += samples;
         progress.compute += compute;
-        let whole = (pending.samples() == 0).then(|| {
-            let Progress {
-                outputs,
-                queue,
-                compute,
-                ..
-            } = std::mem::take(&mut pending.progress);
-            Whole {
-                outputs,
-                queue,
-                compute,
-            }
-        });
-        (pending, whole)
+        pending
     }
 }
 

@@ -84,6 +84,12 @@ pub(super) struct Written {
     json: Option<usize>,
 }
 
+impl Written {
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+}
+
 impl IntoResponse for Written {
     fn into_response(self) -> Response {
         let Some(json) = self.json else {

@@ -38,7 +38,7 @@ pub(super) async fn infer(
 }
 
 async fn answered(service: &Service, address: &Address, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-    // Held until the client has taken the answer.
+    // Held until the client has taken the answer, as is room for that.
     let permit = Arc::clone(&service.requests).try_acquire_owned().map_err(|_| {
         let most = service.limits.requests;
         ApiError::busy(format!("{most} requests are under way already: try again later"))
@@ -48,10 +48,12 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
     let received = service.room.read(headers, body).await?;
     // Held until the answer is made: so long the samples are in memory.
     let _room = received.permit;
-    let json = json_length(headers, received.bytes.len())?;
+    let length = received.bytes.len();
+    let json = json_length(headers, length)?;
     let (description, most) = (found.description, service.limits.samples);
     let asked = move || Asked::read(&description, received.bytes, json, most);
     let asked = service.desk.run(json, asked).await??;
+    let _grown = service.room.take(asked.samples.inputs.len().saturating_sub(length))?;
     let request = InferenceRequest {
         model: Arc::clone(&address.model),
         // Whoever names none gets the active one, even if that changes meanwhile.
@@ -68,7 +70,8 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
     let (model, id, wanted) = (Arc::clone(&address.model), asked.id, asked.wanted);
     let write = move || answer::write(&model, id.as_deref(), &wanted, &answer);
     let written = service.desk.run(elements * ELEMENT, write).await??;
-    Ok(guarded(written.into_response(), permit))
+    let room = service.room.take(written.len())?;
+    Ok(guarded(written.into_response(), (permit, room)))
 }
 
 impl Service {

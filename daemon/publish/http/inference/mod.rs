@@ -33,7 +33,7 @@ use crate::message::inference::{Infer, InferenceError, ServedModel, ServedVersio
 use crate::message::model::FEWEST_DIGITS;
 use crate::publish::exposition::Exposition;
 
-/// Bodies of all requests under way together, at most, unless one alone may be longer.
+/// Bodies of all requests under way and their answers together, at most, unless one body alone may be longer.
 const ALL_BODIES: usize = 256 << 20;
 
 /// What answers need.

@@ -200,17 +200,20 @@ impl Machine {
                 part.pending.answer(Err(InferenceError::Failed { reason }));
                 continue;
             }
-            match part.heard(slice, flight.since, compute) {
-                (pending, Some(whole)) => pending.answer(Ok(InferenceAnswer {
-                    version: Arc::clone(&version),
-                    description: Arc::clone(&description),
-                    outputs: outputs(whole.outputs, is_dense),
-                    queue: whole.queue,
-                    compute: whole.compute,
-                    batch: samples,
-                })),
-                (pending, None) => self.queues.entry(flight.key).or_default().rejoin(pending, now),
+            let mut pending = part.heard(slice, flight.since, compute);
+            if pending.samples() > 0 {
+                self.queues.entry(flight.key).or_default().rejoin(pending, now);
+                continue;
             }
+            let said = std::mem::take(&mut pending.progress);
+            pending.answer(Ok(InferenceAnswer {
+                version: Arc::clone(&version),
+                description: Arc::clone(&description),
+                outputs: outputs(said.outputs, is_dense),
+                queue: said.queue,
+                compute: said.compute,
+                batch: samples,
+            }));
         }
         self.show_waiting(flight.key);
         Ok(())

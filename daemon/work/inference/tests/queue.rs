@@ -109,7 +109,8 @@ fn a_request_too_large_for_a_batch_has_a_part_in_several_and_others_come_between
         }
         for part in batch.parts {
             let records = part.inputs().to_vec();
-            if let (pending, None) = part.heard(records, Instant::now(), Duration::ZERO) {
+            let pending = part.heard(records, Instant::now(), Duration::ZERO);
+            if pending.samples() > 0 {
                 queue.rejoin(pending, Instant::now());
             }
         }
