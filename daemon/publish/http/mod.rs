@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod inference;
 mod landing;
+mod path;
 mod room;
 mod sparkline;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use forecastd_config::ModelName;
@@ -16,6 +16,7 @@ use crate::message::change_models::ChangeError;
 use crate::message::model::{Comparison, ModelAct, ModelChange, ModelVersion, named, rollback_target};
 use crate::message::snapshot::ModelView;
 use crate::publish::http::error::{ApiError, json_response};
+use crate::publish::http::path::Path;
 
 /// What is to be done, and why.
 #[derive(Debug, Default, Deserialize)]

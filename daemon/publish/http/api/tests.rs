@@ -188,6 +188,22 @@ fn two_versions_are_compared_by_the_rule_of_promotion() {
     assert_eq!(running.get("/api/v1/models/x/compare?version=3333").0, 404);
 }
 
+#[test]
+fn an_address_that_cannot_be_read_is_refused_as_programs_are_told_it() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    for path in [
+        "/api/v1/models/%FF",
+        "/v2/models/%FF/ready",
+        "/v2/models/m/versions/%FF",
+    ] {
+        let answer = running.ask("GET", path, &[], &[]);
+        assert_eq!(answer.status, 400, "{path}");
+        let told = answer.json()["error"].as_str().expect("a sentence").to_owned();
+        assert!(told.contains("Invalid UTF-8"), "{path}: {told}");
+    }
+}
+
 /// An endpoint over those models whose token lies in a file.
 fn guarded(stage: &Stage, token: &str) -> (Running, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");

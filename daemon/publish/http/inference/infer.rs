@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use forecastd_models::dasha::ModelDescription;
@@ -16,6 +16,7 @@ use super::{Address, Service};
 use crate::message::inference::{InferenceRequest, Outputs};
 use crate::publish::http::body::guarded;
 use crate::publish::http::error::ApiError;
+use crate::publish::http::path::Path;
 
 /// Bytes of JSON that an element of an answer takes, about.
 const ELEMENT: usize = 12;

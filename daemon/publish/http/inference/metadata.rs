@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use super::{Address, Service, tensor};
 use crate::message::inference::{ModelCounts, ServedModel, VersionState};
 use crate::publish::exposition::Readiness;
 use crate::publish::http::error::{ApiError, json_response};
+use crate::publish::http::path::Path;
 
 /// What networks run on, as metadata have it.
 const PLATFORM: &str = "forecastd_dasha";

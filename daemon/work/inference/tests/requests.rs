@@ -66,6 +66,26 @@ async fn a_large_request_is_computed_in_parts_and_keeps_nobody_waiting_for_all_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_another_version_waits_for_a_part_of_a_large_request_only() {
+    let limits = Limits {
+        batch: 1,
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    story.load("m", "x3").await.expect("it is loaded");
+    let before = story.counts().batches.count();
+    let large = story.begin(request(&[fake::SLEEP + 100.0; 10], LONG)).await;
+    story
+        .until("the first part", |story| story.counts().batches.count() > before)
+        .await;
+    let mut other = request(&[1.0], LONG);
+    other.version = Some("x3".into());
+    assert_eq!(score(&story.inference.infer(other).await), 3.0);
+    assert!(!large.is_finished(), "it came between");
+    assert!(ended(large).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_in_a_later_part_is_told_by_its_place_in_the_request() {
     let limits = Limits {
         batch: 2,
