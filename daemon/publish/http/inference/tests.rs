@@ -540,9 +540,10 @@ fn a_client_says_how_long_it_waits_up_to_a_bound() {
             waits(Value::Null),
             waits(json!(0)),
             waits(json!(3_000_000)),
-            waits(json!(900_000_000_u64))
+            waits(json!(900_000_000_u64)),
+            waits(json!(u64::MAX))
         ],
-        [10, 10, 3, 20]
+        [10, 10, 3, 20, 20]
     );
 }
 
