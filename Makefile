@@ -71,7 +71,7 @@ results-series: public-data ## Only that of forecasts, 6 minutes
 results-networks: public-data build ## Only that of networks, 90 minutes on two cores; ONLY="splice landsat" for some
 	@python3 benches/dasha.py $(TARGET)/release/forecastd "$(FORECASTD_DATA)" $(TARGET)/bench $(if $(ONLY),--only $(ONLY))
 
-kernel-patterns: public-data build ## Whether kernels found for a task agree across seeds, 20 minutes; a picture and benches/RESULTS.md
+kernel-patterns: public-data build ## Whether kernels found for a task agree across seeds, an hour; a picture and benches/RESULTS.md
 	@python3 benches/kernel_patterns.py $(TARGET)/release/forecastd $(TARGET)/release/forecastd-torch \
 		"$(FORECASTD_DATA)" $(TARGET)/bench/kernel_patterns
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use dataset::{AfterIngest, Columns, Dataset, DatasetName, History, Landing, Layout, Limits, OffGrid};
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{Model, ModelName, PromoteTo, Promotion, Retention};
-pub use samples::{PredictionRules, SampleColumns, SampleDataset, SampleForm, SampleKind, SampleLimits};
+pub use samples::{PlaceColumns, PredictionRules, SampleColumns, SampleDataset, SampleForm, SampleKind, SampleLimits};
 pub use training::Training;
 
 /// A whole, valid configuration.

@@ -66,8 +66,11 @@ pub struct SampleForm {
     pub element: ElementType,
     /// Of raw pixels, and of lists of them.
     pub layout: PixelLayout,
-    /// The labels that there may be, or the names of the numbers to regress; `None`: any, or one number.
+    /// The labels that there may be, or the names of the numbers to regress; `None`: any, or one number. Of masks the
+    /// names of their classes, in the order of their numbers: always there where masks are read.
     pub labels: Option<Vec<String>>,
+    /// Of masks that are grey pictures: greys above it are class 1, others 0.
+    pub mask_threshold: Option<u8>,
 }
 
 /// Which columns mean what.
@@ -77,10 +80,23 @@ pub struct SampleColumns {
     pub id: String,
     /// Of the tiles or sequences.
     pub input: String,
-    /// Of the labels; a row without one is a sample without a label.
+    /// Of the labels, or of the masks; a row without one is a sample without a label.
     pub label: Option<String>,
     /// Of the splits; without one, a hash of the id tells.
     pub split: Option<String>,
+    /// Of when a sample was taken; a row without one is of no known time.
+    pub time: Option<String>,
+    /// Of where, in degrees north and east; likewise.
+    pub place: Option<PlaceColumns>,
+}
+
+/// Which columns tell a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceColumns {
+    /// From -90 to 90.
+    pub latitude: String,
+    /// From -180 to 180.
+    pub longitude: String,
 }
 
 /// What a single drop may ask of us.

@@ -15,6 +15,7 @@ mod demo;
 mod forecasts;
 mod inference;
 mod load;
+mod masks;
 mod method;
 mod models;
 mod networks;

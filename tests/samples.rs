@@ -1,7 +1,11 @@
 //! Tiles and sequences: they land, with and without labels, are counted once, and survive.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampSecondArray};
+
+use crate::support::network::write;
 use crate::support::{Daemon, Environment, Page, data, fixed_tiles, sequences, tiles, wait_for};
 
 const TILES: &str = "{ id: name, image: image, label: label, shape: [1, 2, 2] }";
@@ -261,4 +265,86 @@ fn a_reload_brings_a_dataset_of_tiles_and_takes_it_away() {
     environment.configure(&series);
     daemon.signal(rustix::process::Signal::HUP);
     daemon.scrape_until("no tiles", |page| page.count("forecastd_samples") == 0);
+}
+
+/// A sequence: its name, when it was taken in seconds, and its latitude and longitude.
+type Taken<'a> = (&'a str, Option<i64>, [Option<f64>; 2]);
+
+/// Sequences that say when and where they were taken.
+fn taken(environment: &Environment, rows: &[Taken<'_>]) -> Vec<u8> {
+    let texts = |text: fn(&Taken<'_>) -> String| Arc::new(StringArray::from_iter_values(rows.iter().map(text)));
+    let degrees = |axis: usize| Arc::new(rows.iter().map(|row| row.2[axis]).collect::<Float64Array>());
+    let made = environment.path("made.parquet");
+    write(
+        &made,
+        vec![
+            ("name", texts(|row| row.0.to_owned())),
+            ("sequence", texts(|_| "ACGT".to_owned())),
+            (
+                "taken",
+                Arc::new(rows.iter().map(|row| row.1).collect::<TimestampSecondArray>()),
+            ),
+            ("lat", degrees(0)),
+            ("lon", degrees(1)),
+        ],
+    );
+    std::fs::read(made).unwrap()
+}
+
+#[test]
+fn when_and_where_a_sample_was_taken_counts_until_a_later_drop_knows_better() {
+    let samples = "{ id: name, sequence: sequence, shape: [4], time: taken, latitude: lat, longitude: lon }";
+    let environment = environment("sequences", samples);
+    let daemon = environment.start();
+    let newest = |page: &Page| page.get("forecastd_sample_newest_timestamp_seconds", &[("dataset", "d")]);
+    let (here, there, nowhere) = ([Some(1.5), Some(-2.5)], [Some(1.5), Some(2.5)], [None; 2]);
+    let first = [
+        ("a", Some(50), here),
+        ("b", None, nowhere),
+        ("north", Some(90), [Some(90.5), Some(0.0)]),
+        ("half", Some(90), [Some(1.0), None]),
+    ];
+    environment.drop_bytes("first.parquet", &taken(&environment, &first));
+    daemon.after_drops(1);
+    let page = with_samples(&daemon, (2.0, 0.0));
+    assert_eq!((page.rows(), newest(&page)), ((4, 2, 0, 2), Some(50.0)));
+    let labels = [("dataset", "d"), ("reason", "bad_place")];
+    assert_eq!(page.get("forecastd_rows_rejected_total", &labels), Some(2.0));
+    let log = daemon.log().replace('\\', "");
+    assert!(log.contains("row 2, column \"lat\": 90.5 is no latitude"), "{log}");
+
+    let again = [("a", Some(50), there), ("b", Some(40), nowhere)];
+    environment.drop_bytes("revised.parquet", &taken(&environment, &again));
+    environment.drop_bytes(
+        "unknown.parquet",
+        &sequences(&[("a", "ACGT", None), ("b", "ACGT", None)]),
+    );
+    daemon.after_drops(3);
+    let page = daemon.scrape_until("all drops", |page| page.rows().0 == 8);
+    assert_eq!(
+        (page.rows(), newest(&page)),
+        ((8, 4, 2, 2), Some(50.0)),
+        "who knows nothing takes nothing away"
+    );
+    let earlier = [("a", Some(30), there)];
+    environment.drop_bytes("earlier.parquet", &taken(&environment, &earlier));
+    daemon.scrape_until("the newest of those that count", |page| newest(page) == Some(40.0));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![5]));
+    let made = environment.path("made.parquet");
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    write(
+        &made,
+        vec![("name", text("c")), ("sequence", text("ACGT")), ("taken", numbers)],
+    );
+    environment.drop_bytes("number.parquet", &std::fs::read(made).unwrap());
+    daemon.after_drops(5);
+    assert_eq!(
+        environment.quarantined(),
+        [("number.parquet".to_owned(), "schema".to_owned())]
+    );
+    daemon.kill();
+    let daemon = environment.start();
+    daemon.scrape_until("the newest after a restart", |page| newest(page) == Some(40.0));
+    assert!(daemon.stop().success());
+    environment.fsck();
 }

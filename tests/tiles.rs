@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -13,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::network::executable;
-use crate::support::{Daemon, Environment, child_of, data, fixed_tiles, wait_for, wait_within};
+use crate::support::{Daemon, Environment, child_of, crowding, data, fixed_tiles, wait_for, wait_within};
 
 const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
 
@@ -201,25 +200,6 @@ fn wrong(tiles: &[Tile], place: usize) -> &str {
     let other = &tiles[(place + 1) % tiles.len()].label;
     assert_ne!(*other, tiles[place].label);
     other
-}
-
-/// How many times as long a process of the lowest priority takes here, now, as on a machine of its own: trainings have a
-/// budget of wall time, and what a network has learnt by then should not hang on who else computes.
-fn crowding() -> f64 {
-    let counts = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; times";
-    let started = Instant::now();
-    let output = Command::new("nice")
-        .args(["-n", "19", "sh", "-c", counts])
-        .output()
-        .unwrap();
-    let wall = started.elapsed().as_secs_f64();
-    let told = String::from_utf8(output.stdout).unwrap(); // 0m0.131s 0m0.002s
-    let seconds = |time: &str| -> f64 {
-        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
-        60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
-    };
-    let own: f64 = told.lines().next().unwrap().split_whitespace().map(seconds).sum();
-    (wall / own).clamp(1.0, 10.0)
 }
 
 fn kill(child: Option<i32>) {

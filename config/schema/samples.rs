@@ -2,13 +2,13 @@
 
 use std::num::NonZeroUsize;
 
-use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task};
+use forecastd_models::dasha::{ElementType, InputShape, PixelLayout, Task, mask};
 
 use super::series::Names;
 use crate::error::Complaint;
 use crate::field::{Field, Section};
 use crate::yaml::{Node, quoted};
-use crate::{PredictionRules, SampleColumns, SampleForm, SampleKind};
+use crate::{PlaceColumns, PredictionRules, SampleColumns, SampleForm, SampleKind};
 
 /// A frame between the daemon and its decoder holds one.
 const LARGEST_SAMPLE: u64 = 32 << 20;
@@ -42,7 +42,14 @@ impl Dtype {
 pub(super) fn form(field: &Field, kind: SampleKind) -> Option<SampleForm> {
     field.section(|keys| {
         let columns = columns(keys, kind);
-        let task = keys.or("task", Task::Classify, task);
+        let task = keys.or("task", Task::Classify, |field| {
+            field.word(&[
+                ("classify", Task::Classify),
+                ("multilabel", Task::Multilabel),
+                ("segment", Task::Segment),
+                ("regress", Task::Regress),
+            ])
+        });
         let shape = keys.required("shape", shape_hint(kind), sizes);
         let layout = match kind {
             SampleKind::Tiles => keys.or("layout", PixelLayout::Hwc, |field| {
@@ -52,16 +59,23 @@ pub(super) fn form(field: &Field, kind: SampleKind) -> Option<SampleForm> {
         };
         let element = element(keys, kind);
         let labels = keys.optional("labels", |field| field.some(label));
-        let (element, shape) = (element?, shape?);
-        let shape = shaped(&keys.field("shape"), kind, &element, &shape)?;
+        let mask_threshold = keys.optional("mask_threshold", |field| {
+            field.whole(0..=254).map(|threshold| threshold as u8)
+        });
+        let (columns, element, shape) = (columns?, element?, shape?);
+        let (task, labels, mask_threshold) = (task?, labels?, mask_threshold?);
+        let is_masked = task == Task::Segment && columns.label.is_some();
+        let labels = classes(keys, task, is_masked, labels, mask_threshold);
+        let shape = shaped(&keys.field("shape"), kind, (&element, is_masked), &shape);
         Some(SampleForm {
             kind,
-            columns: columns?,
-            task: task?,
-            shape,
+            columns,
+            task,
+            shape: shape?,
             element,
             layout: layout?,
             labels: labels?,
+            mask_threshold,
         })
     })
 }
@@ -103,25 +117,65 @@ fn columns(keys: &mut Section, kind: SampleKind) -> Option<SampleColumns> {
     };
     let label = keys.optional("label", |field| names.take(field));
     let split = keys.optional("split", |field| names.take(field));
+    let time = keys.optional("time", |field| names.take(field));
+    let latitude = keys.optional("latitude", |field| names.take(field));
+    let longitude = keys.optional("longitude", |field| names.take(field));
+    let place = match (latitude?, longitude?) {
+        (Some(latitude), Some(longitude)) => Some(PlaceColumns { latitude, longitude }),
+        (None, None) => None,
+        (Some(_), None) => return lonely(keys, "longitude", "latitude"),
+        (None, Some(_)) => return lonely(keys, "latitude", "longitude"),
+    };
     other?;
     Some(SampleColumns {
         id: id?,
         input: input?,
         label: label?,
         split: split?,
+        time: time?,
+        place,
     })
 }
 
-fn task(field: &Field) -> Option<Task> {
-    if matches!(field.node(), Node::Text(word) if word == "segment") {
-        let complaint = Complaint::new("drops with masks are not taken yet");
-        return field.refuse(complaint.hint("`forecastd dasha --task segment` learns from a file of them"));
+fn lonely<T>(keys: &mut Section, key: &'static str, beside: &str) -> Option<T> {
+    let complaint = Complaint::new(format!("is required beside `{beside}`"));
+    keys.field(key).refuse(complaint.hint("a place has both"))
+}
+
+/// Names of the classes of masks, which hold but their numbers; of other tasks the labels as they stand.
+fn classes(
+    keys: &mut Section,
+    task: Task,
+    is_masked: bool,
+    labels: Option<Vec<String>>,
+    threshold: Option<u8>,
+) -> Option<Option<Vec<String>>> {
+    if threshold.is_some() && task != Task::Segment {
+        let complaint = Complaint::new("is for `task: segment`");
+        return keys.field("mask_threshold").refuse(complaint.hint("leave it out here"));
     }
-    field.word(&[
-        ("classify", Task::Classify),
-        ("multilabel", Task::Multilabel),
-        ("regress", Task::Regress),
-    ])
+    match (labels, threshold) {
+        (Some(labels), _) if task != Task::Segment => Some(Some(labels)),
+        (Some(labels), Some(_)) if labels.len() != 2 => {
+            let complaint = Complaint::new(format!("{} classes beside `mask_threshold`", labels.len()));
+            let hint = "two: what greys up to the threshold are, and what those above it are";
+            keys.field("labels").refuse(complaint.hint(hint))
+        }
+        (Some(labels), _) if !(2..=mask::MAX_CLASSES).contains(&labels.len()) => {
+            let complaint = Complaint::new(format!("{} classes", labels.len()));
+            let hint = format!("masks tell from 2 to {} apart", mask::MAX_CLASSES);
+            keys.field("labels").refuse(complaint.hint(hint))
+        }
+        (Some(labels), _) => Some(Some(labels)),
+        (None, Some(threshold)) => Some(Some(mask::classes_of_greys(threshold).into())),
+        (None, None) if is_masked => {
+            let complaint = Complaint::new("is required for masks");
+            let hint = "the names of their classes, in the order of their numbers from 0; or `mask_threshold`, such as \
+                        127, if masks are grey pictures";
+            keys.field("labels").refuse(complaint.hint(hint))
+        }
+        (None, None) => Some(None),
+    }
 }
 
 fn shape_hint(kind: SampleKind) -> &'static str {
@@ -171,7 +225,12 @@ fn alphabet(field: &Field) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn shaped(field: &Field, kind: SampleKind, element: &ElementType, sizes: &[u32]) -> Option<InputShape> {
+fn shaped(
+    field: &Field,
+    kind: SampleKind,
+    (element, is_masked): (&ElementType, bool),
+    sizes: &[u32],
+) -> Option<InputShape> {
     let letters = match element {
         ElementType::Symbol { alphabet } => Some(alphabet.len() as u32),
         _ => None,
@@ -190,7 +249,8 @@ fn shaped(field: &Field, kind: SampleKind, element: &ElementType, sizes: &[u32])
     let stored = if letters.is_some() { 1 } else { u64::from(bands) };
     let bytes = [shape.positions(), element.bytes() as u64]
         .into_iter()
-        .fold(stored, u64::saturating_mul);
+        .fold(stored, u64::saturating_mul)
+        .saturating_add(if is_masked { shape.positions() } else { 0 });
     if bytes > LARGEST_SAMPLE {
         let complaint = Complaint::new(format!("every sample would have {bytes} bytes"));
         return field.refuse(complaint.hint(format!("at most {LARGEST_SAMPLE}")));

@@ -44,8 +44,41 @@ fn tiles_and_sequences_are_set_as_written() {
         size: vec![9],
     };
     assert_eq!((letters.shape, letters.task), (shape, Task::Regress));
+    assert_eq!(tiles.columns.place, None);
     let numbers = form("sequences", "sequence: x, shape: [2, 9], dtype: f32");
     assert_eq!((numbers.element, numbers.shape.bands), (ElementType::F32, 2));
+}
+
+#[test]
+fn masks_have_classes_by_their_numbers_or_by_a_threshold() {
+    let masks = |keys: &str| {
+        form(
+            "tiles",
+            &format!("image: x, label: m, shape: [3, 8, 8], task: segment, {keys}"),
+        )
+    };
+    let named = masks("labels: [land, road, water]");
+    let names = ["land", "road", "water"].map(str::to_owned).to_vec();
+    assert_eq!((named.labels, named.mask_threshold), (Some(names), None));
+    let greys = masks("mask_threshold: 127");
+    let names = ["up to 127", "above 127"].map(str::to_owned).to_vec();
+    assert_eq!((greys.labels, greys.mask_threshold), (Some(names), Some(127)));
+    let both = masks("mask_threshold: 127, labels: [land, road]");
+    assert_eq!(both.labels, Some(vec!["land".to_owned(), "road".to_owned()]));
+    let unlabelled = form("tiles", "image: x, shape: [3, 8, 8], task: segment");
+    assert_eq!(unlabelled.labels, None, "whatever the model says");
+}
+
+#[test]
+fn when_and_where_a_sample_was_taken_may_have_columns() {
+    let columns = form(
+        "sequences",
+        "sequence: x, shape: [9], time: t, latitude: lat, longitude: lon",
+    )
+    .columns;
+    assert_eq!(columns.time.as_deref(), Some("t"));
+    let place = columns.place.expect("both are named");
+    assert_eq!((place.latitude.as_str(), place.longitude.as_str()), ("lat", "lon"));
 }
 
 #[test]
@@ -95,8 +128,38 @@ fn what_samples_cannot_be_is_told() {
                 "samples.alphabet: is for `kind: sequences` (leave it out here)",
             ),
             (
-                "samples: { id: i, image: x, shape: [3, 8, 8], task: segment }",
-                "samples.task: drops with masks are not taken yet (`forecastd dasha --task segment` learns from a file of them)",
+                "samples: { id: i, image: x, shape: [3, 8, 8], task: segment, label: m }",
+                "samples.labels: is required for masks (the names of their classes, in the order of their numbers from 0; \
+                 or `mask_threshold`, such as 127, if masks are grey pictures)",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [3, 8, 8], task: segment, label: m, labels: [a] }",
+                "samples.labels: 1 classes (masks tell from 2 to 64 apart)",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [3, 8, 8], task: segment, label: m, labels: [a, b, c], mask_threshold: 9 }",
+                "samples.labels: 3 classes beside `mask_threshold` (two: what greys up to the threshold are, and what those \
+                 above it are)",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [3, 8, 8], task: segment, label: m, mask_threshold: 255 }",
+                "samples.mask_threshold: expected a whole number from 0 to 254, found the number 255",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [3, 8, 8], label: m, mask_threshold: 127 }",
+                "samples.mask_threshold: is for `task: segment` (leave it out here)",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [1, 4096, 8192], task: segment, label: m, mask_threshold: 127 }",
+                "samples.shape: every sample would have 67108864 bytes (at most 33554432)",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [3, 8, 8], latitude: y }",
+                "samples.longitude: is required beside `latitude` (a place has both)",
+            ),
+            (
+                "samples: { id: i, image: x, shape: [3, 8, 8], time: t, latitude: t, longitude: u }",
+                "samples.latitude: the column `t` is named twice (each column has one meaning)",
             ),
             (
                 "samples: { id: i, image: x, shape: [3, 8, 8], labels: [a, a] }",

@@ -24,6 +24,7 @@ use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::LandedFile;
 use crate::message::prediction::Predictions;
 use crate::message::rejected::Rejected;
+use crate::message::sample::ComparedMasks;
 use crate::message::series_drop::SeriesDrop;
 use crate::planner::{Event, ModelJob};
 use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
@@ -156,14 +157,14 @@ impl Ingest {
         &mut self,
         dataset: &DatasetName,
         predictions: &Predictions,
-    ) -> Result<Result<(), String>, StateError> {
+    ) -> Result<Result<ComparedMasks, String>, StateError> {
         match self.store.keep_predictions(dataset, predictions) {
             Err(error) if error.is_fatal() => Err(error),
             Err(error) => {
                 warn!(%dataset, %error, "predictions are not kept for now");
                 Ok(Err(error.to_string()))
             }
-            Ok(()) => Ok(Ok(())),
+            Ok(compared) => Ok(Ok(compared)),
         }
     }
 

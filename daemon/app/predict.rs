@@ -9,14 +9,20 @@ use std::sync::Arc;
 
 use forecastd_config::DatasetName;
 use forecastd_models::dasha::BandSums;
+use forecastd_models::dasha::mask::pack;
 use tracing::{info, warn};
 
+use crate::message::inference::Outputs;
 use crate::message::model::ModelVersion;
 use crate::message::prediction::{PredictFault, PredictJob, PredictOutcome, PredictReport, Predictions, Refusal, Said};
-use crate::publish::prediction_file::{PredictionFile, PredictionFileError, PredictionLayout};
+use crate::message::sample::Taken;
+use crate::publish::prediction_file::{PredictionFile, PredictionFileError, PredictionLayout, Rows};
 use crate::publish::prediction_folder::PredictionFolder;
 use crate::state::{KeptSample, SampleReader, StateError};
-use crate::work::predict::{AskError, Predictor, mismatch, said, samples_at_once};
+use crate::work::predict::{Answer, AskError, Predictor, agreement, mismatch, said, samples_at_once};
+
+/// Bytes of the masks of one drop that are kept, packed. Those beyond are in its file, and never held against the truth.
+const MASK_BYTES: usize = 64 << 20;
 
 /// Predicts drops, one at a time.
 #[derive(Clone, Debug)]
@@ -67,8 +73,14 @@ impl Predict {
         let layout = PredictionLayout {
             task: form.task,
             labels: description.labels.clone(),
-            positions: 1,
+            positions: form.shape.positions() as usize,
             id: Some(form.columns.id.clone()),
+            time: form.columns.time.clone(),
+            place: form
+                .columns
+                .place
+                .as_ref()
+                .map(|place| [place.latitude.clone(), place.longitude.clone()]),
             scores: job.dataset.predictions.scores,
             version: Some(job.active.version.to_string()),
         };
@@ -79,6 +91,7 @@ impl Predict {
             record: description.input_bytes(),
             file: folder.begin(job.sequence, &drop, layout)?,
             piece: Piece::default(),
+            mask_bytes: 0,
             predictions: Predictions {
                 version: job.active.version,
                 shadow: job.shadow.as_ref().map(|shadow| shadow.version),
@@ -111,6 +124,8 @@ struct Drop<'a> {
     record: usize,
     file: PredictionFile,
     piece: Piece,
+    /// Of the masks that are kept so far.
+    mask_bytes: usize,
     predictions: Predictions,
 }
 
@@ -118,6 +133,7 @@ struct Drop<'a> {
 #[derive(Default)]
 struct Piece {
     said: Vec<Said>,
+    taken: Vec<Taken>,
     inputs: Vec<u8>,
 }
 
@@ -130,6 +146,9 @@ impl Drop<'_> {
             label: None,
             probability: None,
             shadow: None,
+            agreement: None,
+            mask: None,
+            shadow_mask: None,
         };
         // Committed when the configuration stated another shape.
         if sample.elements.len() != self.record {
@@ -142,6 +161,7 @@ impl Drop<'_> {
             .add(&self.active.facts.description, sample.elements);
         self.piece.inputs.extend_from_slice(sample.elements);
         self.piece.said.push(said);
+        self.piece.taken.push(sample.taken);
         if self.piece.said.len() >= samples_at_once(self.record) {
             self.ask()?;
         }
@@ -149,37 +169,59 @@ impl Drop<'_> {
     }
 
     fn ask(&mut self) -> Result<(), Fault> {
-        let Piece { mut said, inputs } = std::mem::take(&mut self.piece);
+        let Piece {
+            mut said,
+            taken,
+            inputs,
+        } = std::mem::take(&mut self.piece);
         if said.is_empty() {
             return Ok(());
         }
         let answers = self.predictor.ask(self.active, &inputs)?;
-        let (mut ids, mut scores) = (Vec::new(), Vec::new());
-        for (said, answer) in said.iter_mut().zip(answers) {
-            match answer {
-                Ok(of_sample) => {
-                    let (label, probability) = self::said(&self.active.facts.description, &of_sample);
-                    (said.label, said.probability) = (Some(label), probability);
-                    ids.push(said.id.to_string());
-                    scores.extend(of_sample);
-                }
+        let mut rows = Rows::default();
+        for ((said, taken), answer) in said.iter_mut().zip(taken).zip(&answers) {
+            match self.heard(said, answer) {
+                Ok(outputs) => rows.push(&said.id, taken, outputs),
                 Err(refusal) => self.refused(&said.id, refusal),
             }
         }
-        self.file.append_scores(&scores, Some(&ids))?;
-        self.ask_shadow(&mut said, &inputs);
+        self.file.append(&rows)?;
+        self.ask_shadow(&mut said, &answers, &inputs);
         self.predictions.said.extend(said);
         Ok(())
     }
 
+    fn heard<'o>(&mut self, said: &mut Said, answer: &'o Answer) -> Result<&'o Outputs, Refusal> {
+        let outputs = answer.as_ref().map_err(|refusal| *refusal)?;
+        let heard = self::said(&self.active.facts.description, outputs).ok_or(Refusal::Failed)?;
+        (said.label, said.probability) = (Some(heard.0), heard.1);
+        said.mask = self.kept_mask(outputs);
+        Ok(outputs)
+    }
+
+    /// A mask in runs, as long as there is room.
+    fn kept_mask(&mut self, outputs: &Outputs) -> Option<Vec<u8>> {
+        let Outputs::Classes(mask) = outputs else { return None };
+        if self.mask_bytes >= MASK_BYTES {
+            return None;
+        }
+        let packed = pack(mask);
+        self.mask_bytes += packed.len();
+        Some(packed)
+    }
+
     /// Nobody waits for the shadow: it is asked once, and what it fails at is left out.
-    fn ask_shadow(&mut self, said: &mut [Said], inputs: &[u8]) {
+    fn ask_shadow(&mut self, said: &mut [Said], heard: &[Answer], inputs: &[u8]) {
         let Some(shadow) = self.shadow else { return };
         match self.predictor.without_patience().ask(shadow, inputs) {
             Ok(answers) => {
-                for (said, answer) in said.iter_mut().zip(answers) {
-                    let answer = answer.ok();
-                    said.shadow = answer.map(|scores| self::said(&shadow.facts.description, &scores).0);
+                for ((said, heard), answer) in said.iter_mut().zip(heard).zip(answers) {
+                    let Ok(outputs) = answer else { continue };
+                    said.shadow = self::said(&shadow.facts.description, &outputs).map(|(label, _)| label);
+                    said.shadow_mask = said.shadow.as_ref().and_then(|_| self.kept_mask(&outputs));
+                    if let (Ok(heard), Some(label), Some(other)) = (heard, &said.label, &said.shadow) {
+                        said.agreement = Some(agreement(heard, &outputs, label == other));
+                    }
                 }
             }
             Err(AskError { fault, detail }) => self.leave_shadow(fault, &detail),

@@ -151,7 +151,8 @@ pub(crate) fn check_time(field: &Field) -> Result<(), Rejected> {
     Err(unfit(field, "hold times", advice))
 }
 
-fn check_value(field: &Field) -> Result<(), Rejected> {
+/// Refuses a column that cannot hold numbers.
+pub(crate) fn check_value(field: &Field) -> Result<(), Rejected> {
     if !plain(field.data_type()).is_numeric() {
         return Err(unfit(field, "hold values", "write integers, floats or decimals"));
     }

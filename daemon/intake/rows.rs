@@ -147,8 +147,7 @@ impl<'a, S: RowSink> Rows<'a, S> {
     }
 
     fn times(&mut self, column: &ArrayRef) -> Result<Times, ArrowError> {
-        let (ticks, nanoseconds) = ticks(column)?;
-        let times = Times::new(&ticks, nanoseconds);
+        let times = Times::read(column)?;
         self.any_time |= times.nulls.as_ref().map_or(0, NullBuffer::null_count) < times.instants.len();
         if !self.any_time && self.unread_time.is_none() && is_text(column.data_type()) {
             let texts = cast(column, &DataType::Utf8View)?;
@@ -183,14 +182,20 @@ impl Times {
         }
     }
 
+    /// Those of a column.
+    pub(crate) fn read(column: &ArrayRef) -> Result<Self, ArrowError> {
+        let (ticks, nanoseconds) = ticks(column)?;
+        Ok(Self::new(&ticks, nanoseconds))
+    }
+
     /// The instants that there are.
     pub(crate) fn of(column: &ArrayRef) -> Result<Vec<Timestamp>, ArrowError> {
-        let (ticks, nanoseconds) = ticks(column)?;
-        let times = Self::new(&ticks, nanoseconds);
+        let times = Self::read(column)?;
         Ok((0..times.instants.len()).filter_map(|row| times.at(row)).collect())
     }
 
-    fn at(&self, row: usize) -> Option<Timestamp> {
+    /// The instant of a row, if it has one.
+    pub(crate) fn at(&self, row: usize) -> Option<Timestamp> {
         let null = self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
         (!null).then_some(self.instants[row])
     }

@@ -31,6 +31,10 @@ pub enum RowReason {
     BadLabel,
     /// The split is a word that means none.
     BadSplit,
+    /// The time of a sample is none, or lies outside the years 1677 to 2262.
+    BadTime,
+    /// The place of a sample is none on Earth, or half of one.
+    BadPlace,
 }
 
 impl RowReason {
@@ -45,12 +49,14 @@ impl RowReason {
     ];
 
     /// Those of samples, for counters that start at zero.
-    pub const OF_SAMPLES: [Self; 5] = [
+    pub const OF_SAMPLES: [Self; 7] = [
         Self::NoId,
         Self::DuplicateId,
         Self::BadInput,
         Self::BadLabel,
         Self::BadSplit,
+        Self::BadTime,
+        Self::BadPlace,
     ];
 
     /// Every reason.
@@ -72,6 +78,8 @@ impl RowReason {
             Self::BadInput => "bad_input",
             Self::BadLabel => "bad_label",
             Self::BadSplit => "bad_split",
+            Self::BadTime => "bad_time",
+            Self::BadPlace => "bad_place",
         }
     }
 }

@@ -165,6 +165,12 @@ pub struct Said {
     pub probability: Option<f32>,
     /// By the version in its shadow.
     pub shadow: Option<Label>,
+    /// Where both spoke, how much of what they say is the same: all or nothing, of a mask the share of its positions.
+    pub agreement: Option<f64>,
+    /// The mask that is heard, in runs (`forecastd_models::dasha::mask`), to be held against the true one.
+    pub mask: Option<Vec<u8>>,
+    /// The one of the shadow.
+    pub shadow_mask: Option<Vec<u8>>,
 }
 
 /// A prediction that was durable before this process started, of the elements that count for its sample.

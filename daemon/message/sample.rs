@@ -1,12 +1,17 @@
 //! Samples: tiles and sequences, with or without a label, on their way from a file to where they are kept.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use forecastd_models::dasha::Split;
+use forecastd_models::Timestamp;
+use forecastd_models::dasha::samples::NO_CLASS;
+use forecastd_models::dasha::{Split, mask};
 use serde::{Deserialize, Serialize};
 
-/// What is true of a sample. As JSON it is a text, a list of texts, or a list of numbers.
+use super::content_key::ContentKey;
+
+/// What is true of a sample. As JSON it is a text, a list of texts, a list of numbers, or an object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Label {
@@ -16,9 +21,69 @@ pub enum Label {
     Classes(Vec<String>),
     /// Numbers, all finite.
     Numbers(Vec<f32>),
+    /// A class for each position.
+    Mask(MaskLabel),
+}
+
+/// Which mask a sample has, and what is in it. The mask itself goes beside it, one byte a position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskLabel {
+    /// BLAKE3 of its bytes.
+    pub mask: ContentKey,
+    /// The classes in it, in the order of their numbers, each with its positions.
+    pub classes: Vec<(String, u64)>,
+}
+
+impl MaskLabel {
+    /// Of a mask whose classes have these names, by their numbers. Nothing where it has another class.
+    pub fn of(mask: &[u8], names: &[String]) -> Option<Self> {
+        let positions = mask::positions(mask).into_iter().enumerate();
+        let there = positions.filter(|(class, count)| *count > 0 && *class != usize::from(NO_CLASS));
+        Some(Self {
+            mask: ContentKey(*blake3::hash(mask).as_bytes()),
+            classes: there
+                .map(|(class, count)| Some((names.get(class)?.clone(), count)))
+                .collect::<Option<_>>()?,
+        })
+    }
+
+    /// What the numbers in its mask are called: nothing that is not in it.
+    pub fn names<'l>(&'l self, mask: &[u8]) -> impl Fn(u8) -> Option<&'l str> + use<'l> {
+        let positions = mask::positions(mask);
+        move |class| {
+            let is_there = class != NO_CLASS && positions[usize::from(class)] > 0;
+            let before = positions[..usize::from(class)]
+                .iter()
+                .filter(|count| **count > 0)
+                .count();
+            self.classes
+                .get(before)
+                .filter(|_| is_there)
+                .map(|(name, _)| name.as_str())
+        }
+    }
+
+    /// The share of the positions with a known class that each class in it has.
+    pub fn shares(&self) -> impl Iterator<Item = (&String, f64)> {
+        let known: u64 = self.classes.iter().map(|(_, count)| count).sum();
+        let shares = self.classes.iter();
+        shares.map(move |(class, count)| (class, *count as f64 / known as f64))
+    }
 }
 
 impl Label {
+    /// The classes that it says are there; of a mask those that any position has.
+    pub fn classes(&self) -> impl Iterator<Item = &String> {
+        let (listed, masked): (&[String], &[(String, u64)]) = match self {
+            Self::Class(class) => (std::slice::from_ref(class), &[]),
+            Self::Classes(classes) => (classes, &[]),
+            Self::Mask(mask) => (&[], &mask.classes),
+            Self::Numbers(_) => (&[], &[]),
+        };
+        listed.iter().chain(masked.iter().map(|(class, _)| class))
+    }
+
     /// As it is kept.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and finite numbers are JSON")
@@ -30,8 +95,45 @@ impl Label {
     }
 }
 
+/// When and where a sample was taken, as far as anybody said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Taken {
+    /// When.
+    pub time: Option<Timestamp>,
+    /// Where.
+    pub place: Option<Place>,
+}
+
+/// A place on Earth, in degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// North of the equator, from -90 to 90.
+    pub latitude: f64,
+    /// East of Greenwich, from -180 to 180.
+    pub longitude: f64,
+}
+
+impl Taken {
+    /// What one says, and where it says nothing what was said before.
+    #[must_use]
+    pub fn or(self, before: Self) -> Self {
+        Self {
+            time: self.time.or(before.time),
+            place: self.place.or(before.place),
+        }
+    }
+}
+
+impl Place {
+    /// Nothing where there is no such place on Earth.
+    pub fn new(latitude: f64, longitude: f64) -> Option<Self> {
+        let is_there = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
+        is_there.then_some(Self { latitude, longitude })
+    }
+}
+
 /// One sample as a file has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// What identifies it; not empty.
     pub id: String,
@@ -39,6 +141,10 @@ pub struct Sample {
     pub split: Split,
     /// What is true of it, as JSON of a [`Label`].
     pub label: Option<String>,
+    /// Where that is a mask, the mask: a class for each position.
+    pub mask: Option<Vec<u8>>,
+    /// When and where it was taken.
+    pub taken: Taken,
     /// The record: band after band, row by row, little-endian.
     pub elements: Vec<u8>,
 }
@@ -72,13 +178,50 @@ pub struct SampleEntry {
     pub split: Split,
     /// What is true of it.
     pub label: Option<Label>,
+    /// When and where it was taken.
+    pub taken: Taken,
     /// Whether its elements are those that counted for its id before: only what is said of them is new.
     pub same_elements: bool,
+    /// Where its label is a mask, and masks were predicted of the same elements: how they compare, version by version.
+    pub compared: Vec<ComparedMask>,
+}
+
+/// Of samples by their ids, how what was said of their positions compares.
+pub type ComparedMasks = BTreeMap<Arc<str>, Vec<ComparedMask>>;
+
+/// What a version said of the positions of a sample, beside what is true of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComparedMask {
+    /// Which.
+    pub version: ContentKey,
+    /// A class that was said, one that is true, and the positions that have both.
+    pub pairs: Vec<(String, String, u64)>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mask(mask: &[u8]) -> MaskLabel {
+        let names = ["land", "road", "water"].map(str::to_owned);
+        MaskLabel::of(mask, &names).expect("it has no other class")
+    }
+
+    #[test]
+    fn a_mask_is_known_by_its_bytes_and_by_the_names_of_the_classes_in_it() {
+        let bytes = [0, 0, 2, NO_CLASS];
+        let label = mask(&bytes);
+        assert_eq!(label.classes, [("land".to_owned(), 2), ("water".to_owned(), 1)]);
+        let names = label.names(&bytes);
+        assert_eq!(
+            [0, 1, 2, 3, NO_CLASS].map(names),
+            [Some("land"), None, Some("water"), None, None]
+        );
+        let shares: Vec<f64> = label.shares().map(|(_, share)| share).collect();
+        assert_eq!(shares, [2.0 / 3.0, 1.0 / 3.0]);
+        assert_ne!(mask(&[2, 0, 0, NO_CLASS]), label);
+        assert_eq!(MaskLabel::of(&[0, 1], &["land".to_owned()]), None);
+    }
 
     #[test]
     fn labels_come_back_as_they_went() {
@@ -87,6 +230,7 @@ mod tests {
             Label::Classes(Vec::new()),
             Label::Classes(vec!["a".to_owned(), "b".to_owned()]),
             Label::Numbers(vec![1.0, -0.1]),
+            Label::Mask(mask(&[0, 0, 2, NO_CLASS])),
         ] {
             assert_eq!(Label::from_json(&label.to_json()), Some(label));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forecastd_config::{Dataset, DatasetName, ModelName, SampleDataset};
-use forecastd_models::dasha::{Agreement, LiveScore};
+use forecastd_models::dasha::{Agreement, LiveMetric};
 use forecastd_models::{ChannelFit, ChannelName, FitFailure, Level, Timestamp};
 
 use super::content_key::ContentKey;
@@ -37,6 +37,8 @@ pub struct SampleView {
     pub labelled: [u64; 3],
     /// Of each class the samples that have it, likewise.
     pub classes: BTreeMap<Arc<str>, [u64; 3]>,
+    /// When the newest sample was taken, of those of which it is known.
+    pub newest: Option<Timestamp>,
     /// Files in its folder that are not dealt with yet.
     pub files_waiting: usize,
     /// What its model says of them, if it has one.
@@ -54,7 +56,7 @@ pub struct PredictionView {
     pub held: Option<String>,
     /// Samples without a label by what was said of them.
     pub classes: BTreeMap<Arc<str>, u64>,
-    /// The share of the samples that were predicted lately, by class.
+    /// The share of the samples that were predicted lately, by class; of masks, of their positions.
     pub shares: Vec<(Arc<str>, f64)>,
     /// What predictions of the active version and of the one in its shadow were worth, once their truth came.
     pub live: Vec<LiveView>,
@@ -71,8 +73,10 @@ pub struct LiveView {
     pub version: ContentKey,
     /// What it is to its model.
     pub state: ModelState,
-    /// Since the process started, the newest weighing most.
-    pub score: LiveScore,
+    /// Predictions that were held against their truth since the process started.
+    pub scored: u64,
+    /// In what it is told, and how much, the newest weighing most; `None` before anything can be.
+    pub value: Option<(LiveMetric, f64)>,
 }
 
 /// A model as readers see it.

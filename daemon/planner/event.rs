@@ -10,7 +10,7 @@ use crate::message::ingest_report::IngestReport;
 use crate::message::landed_file::Listing;
 use crate::message::model::{ModelReport, ServingReport};
 use crate::message::prediction::{KeptPrediction, PredictReport};
-use crate::message::sample::SampleEntry;
+use crate::message::sample::{ComparedMasks, SampleEntry};
 use crate::message::series_drop::SeriesDrop;
 use crate::message::training::TrainReport;
 
@@ -40,7 +40,7 @@ pub enum Event {
     /// Samples of a drop were predicted, or could not be.
     Predicted(PredictReport),
     /// What was said of samples is kept, or could not be.
-    PredictionsKept(DatasetName, Epoch, Result<(), String>),
+    PredictionsKept(DatasetName, Epoch, Result<ComparedMasks, String>),
     /// A folder that artifacts of a model land in was listed.
     ArtifactsListed(Listing),
     /// Such a folder cannot be listed.

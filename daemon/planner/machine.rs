@@ -173,7 +173,7 @@ impl Planner {
             Event::PredictionsKept(name, epoch, kept) => {
                 self.storing = false;
                 if let Some(samples) = self.samples(&name).filter(|samples| samples.epoch() == epoch) {
-                    samples.predictions_kept(kept.is_ok(), now);
+                    samples.predictions_kept(kept.as_ref().ok(), now);
                     self.unpublished = true;
                 }
             }

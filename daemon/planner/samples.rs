@@ -15,7 +15,7 @@ use super::predictions::PredictionState;
 use super::registry::Registry;
 use crate::message::fit_job::Epoch;
 use crate::message::prediction::{KeptPrediction, PredictJob};
-use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::sample::{ComparedMasks, Label, SampleEntry, SamplePlace};
 use crate::message::snapshot::SampleView;
 
 /// Everything the planner knows of one dataset of samples.
@@ -89,8 +89,8 @@ impl SampleState {
     }
 
     /// The state has kept what was said, or could not.
-    pub fn predictions_kept(&mut self, is_kept: bool, now: Timestamp) {
-        self.predictions.kept(is_kept, &self.index, now);
+    pub fn predictions_kept(&mut self, kept: Option<&ComparedMasks>, now: Timestamp) {
+        self.predictions.kept(kept, &self.index, now);
     }
 
     /// What samples there are.
@@ -110,6 +110,7 @@ impl SampleState {
             unlabelled: self.index.unlabelled,
             labelled: self.index.labelled,
             classes: self.index.classes.clone(),
+            newest: self.index.newest(),
             files_waiting: self.files.waiting(),
         }
     }
@@ -125,6 +126,8 @@ pub struct SampleIndex {
     labelled_by_drop: BTreeMap<i64, u64>,
     /// Of each class the samples that have it, for training, validation and test.
     classes: BTreeMap<Arc<str>, [u64; 3]>,
+    /// How many samples were taken when.
+    times: BTreeMap<Timestamp, u64>,
 }
 
 /// What is known of a sample.
@@ -136,12 +139,14 @@ pub struct Known {
     pub split: Split,
     /// What is true of it.
     pub label: Option<KnownLabel>,
+    /// When it was taken.
+    pub time: Option<Timestamp>,
 }
 
 /// A label, the texts of classes shared.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KnownLabel {
-    /// Of one class or of several.
+    /// Of one class or of several; of a mask those that any of its positions has.
     Classes(Box<[Arc<str>]>),
     /// Numbers.
     Numbers(Box<[f32]>),
@@ -156,6 +161,11 @@ impl SampleIndex {
     /// All of them, in no order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Known)> {
         self.samples.iter()
+    }
+
+    /// When the newest of them was taken, of those of which it is known.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.times.last_key_value().map(|(time, _)| *time)
     }
 
     /// Samples with a label, for training, validation and test.
@@ -183,21 +193,21 @@ impl SampleIndex {
         let label = entry.label.map(|label| match label {
             Label::Class(class) => KnownLabel::Classes(Box::new([self.class(&class)])),
             Label::Classes(classes) => KnownLabel::Classes(classes.iter().map(|class| self.class(class)).collect()),
+            Label::Mask(mask) => KnownLabel::Classes(mask.classes.iter().map(|(class, _)| self.class(class)).collect()),
             Label::Numbers(numbers) => KnownLabel::Numbers(numbers.into()),
         });
         let known = Known {
             place: entry.place,
             split: entry.split,
             label,
+            time: entry.taken.time,
         };
         self.count(&known, |count| *count += 1);
         if let Some(before) = self.samples.insert(entry.id, known) {
             self.count(&before, |count| *count -= 1);
             self.classes.retain(|_, counts| *counts != [0; 3]);
-            let drop = before.place.sequence;
-            if self.labelled_by_drop.get(&drop) == Some(&0) {
-                self.labelled_by_drop.remove(&drop);
-            }
+            forget_nothing(&mut self.labelled_by_drop, Some(before.place.sequence));
+            forget_nothing(&mut self.times, before.time);
         }
     }
 
@@ -212,6 +222,9 @@ impl SampleIndex {
 
     fn count(&mut self, known: &Known, by: impl Fn(&mut u64)) {
         let split = known.split as usize;
+        if let Some(time) = known.time {
+            by(self.times.entry(time).or_default());
+        }
         match &known.label {
             None => by(&mut self.unlabelled[split]),
             Some(label) => {
@@ -229,6 +242,13 @@ impl SampleIndex {
                 }
             }
         }
+    }
+}
+
+/// Takes a count away that has come to nothing.
+fn forget_nothing<K: Ord>(counts: &mut BTreeMap<K, u64>, key: Option<K>) {
+    if let Some(key) = key.filter(|key| counts.get(key) == Some(&0)) {
+        counts.remove(&key);
     }
 }
 

@@ -5,12 +5,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, FixedSizeBinaryArray, Float32Array, Int64Array, ListBuilder, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{
+    ArrayRef, FixedSizeBinaryArray, Float32Array, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+    TimestampNanosecondArray,
+};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use forecastd_models::dasha::Task;
 use forecastd_models::dasha::live::{THERE, likeliest};
+use forecastd_models::dasha::{Task, mask};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -18,6 +22,8 @@ use tempfile::TempPath;
 use thiserror::Error;
 
 use super::forecast_writer::{place, unplaced};
+use crate::message::inference::Outputs;
+use crate::message::sample::Taken;
 
 /// Why there is no file of predictions.
 #[derive(Debug, Error)]
@@ -40,7 +46,11 @@ pub struct PredictionLayout {
     pub positions: usize,
     /// The name of the column of ids; without it rows are numbered from 0.
     pub id: Option<String>,
-    /// Whether each class has a column for its score.
+    /// The name of the column of times, if it is to have one.
+    pub time: Option<String>,
+    /// The names of the columns of latitudes and longitudes, likewise.
+    pub place: Option<[String; 2]>,
+    /// Whether each class has a column for its score, or of masks for its share of the positions.
     pub scores: bool,
     /// The version of the model, where each row is to say it.
     pub version: Option<String>,
@@ -48,8 +58,9 @@ pub struct PredictionLayout {
 
 /// A file in the making.
 ///
-/// Columns: `row` or the ids; for one class `label`, `probability` and `score_LABEL` of each; for several `labels` and
-/// `score_LABEL`; for numbers one each, by its name; for a class each position `mask`; at last `model_version`.
+/// Columns: `row` or the ids; time, latitude and longitude under their own names; for one class `label`, `probability` and
+/// `score_LABEL` of each; for several `labels` and `score_LABEL`; for numbers one each, by its name; for a class each position
+/// `mask` and `share_LABEL`; at last `model_version`.
 #[derive(Debug)]
 pub struct PredictionFile {
     path: PathBuf,
@@ -60,10 +71,39 @@ pub struct PredictionFile {
     temporary: Option<TempPath>,
 }
 
+/// What was said of some samples, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Their ids, if the file has any.
+    pub ids: Vec<String>,
+    /// When and where they were taken, if the file tells.
+    pub taken: Vec<Taken>,
+    /// Of each a score for each output.
+    pub scores: Vec<f32>,
+    /// Or of each a class for each position.
+    pub masks: Vec<u8>,
+}
+
+impl Rows {
+    /// Adds what was said of one sample.
+    pub fn push(&mut self, id: &str, taken: Taken, said: &Outputs) {
+        self.ids.push(id.to_owned());
+        self.taken.push(taken);
+        match said {
+            Outputs::Scores(scores) => self.scores.extend(scores),
+            Outputs::Classes(mask) => self.masks.extend(mask),
+        }
+    }
+}
+
 impl PredictionLayout {
     /// Numbers to regress are what is predicted.
     fn has_scores(&self) -> bool {
         self.scores || self.task == Task::Regress
+    }
+
+    fn outputs(&self) -> usize {
+        self.labels.len().max(1)
     }
 }
 
@@ -90,38 +130,36 @@ impl PredictionFile {
         })
     }
 
-    /// Adds rows of scores, one for each output; `ids` are those of these rows, if the file has any.
+    /// Adds rows.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn append_scores(&mut self, scores: &[f32], ids: Option<&[String]>) -> Result<(), PredictionFileError> {
-        let outputs = self.layout.labels.len().max(1);
-        let rows = scores.len() / outputs;
-        let mut columns = vec![self.identity(rows, ids)];
-        match self.layout.task {
-            Task::Classify => columns.extend(best(scores, &self.layout.labels)),
-            Task::Multilabel => columns.push(there(scores, &self.layout.labels)),
-            Task::Regress | Task::Segment => {}
+    pub fn append(&mut self, rows: &Rows) -> Result<(), PredictionFileError> {
+        let (layout, scores) = (&self.layout, &rows.scores);
+        let (outputs, positions) = (layout.outputs(), layout.positions.max(1));
+        let count = match layout.task {
+            Task::Segment => rows.masks.len() / positions,
+            _ => scores.len() / outputs,
+        };
+        let mut columns = vec![self.identity(count, &rows.ids)];
+        columns.extend(taken(layout, &rows.taken));
+        match layout.task {
+            Task::Classify => columns.extend(best(scores, &layout.labels)),
+            Task::Multilabel => columns.push(there(scores, &layout.labels)),
+            Task::Segment => columns.push(masks(&rows.masks, positions).map_err(failed(&self.path))?),
+            Task::Regress => {}
         }
-        let shown = if self.layout.has_scores() { outputs } else { 0 };
+        let shown = if layout.has_scores() { outputs } else { 0 };
+        let shares = match layout.task {
+            Task::Segment if shown > 0 => shares(&rows.masks, positions, outputs),
+            _ => Vec::new(),
+        };
+        let scores = if layout.task == Task::Segment { &shares } else { scores };
         for output in 0..shown {
             let of_output = scores.chunks_exact(outputs).map(|row| row[output]);
             columns.push(Arc::new(Float32Array::from_iter_values(of_output)));
         }
-        self.write(rows, columns)
-    }
-
-    /// Adds rows of masks, one byte for each position; `ids` likewise.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    pub fn append_masks(&mut self, masks: &[u8], ids: Option<&[String]>) -> Result<(), PredictionFileError> {
-        let rows = masks.len() / self.layout.positions.max(1);
-        let column = FixedSizeBinaryArray::try_from_iter(masks.chunks_exact(self.layout.positions.max(1)));
-        let column: Result<ArrayRef, ArrowError> = column.map(|column| Arc::new(column) as ArrayRef);
-        let column = column.map_err(failed(&self.path))?;
-        let columns = vec![self.identity(rows, ids), column];
-        self.write(rows, columns)
+        self.write(count, columns)
     }
 
     /// Makes the file durable and renames it into its place.
@@ -133,10 +171,10 @@ impl PredictionFile {
         place(&file, self.temporary, &self.path).map_err(failed(&self.path))
     }
 
-    fn identity(&self, rows: usize, ids: Option<&[String]>) -> ArrayRef {
-        match (ids, &self.layout.id) {
-            (Some(ids), Some(_)) => Arc::new(StringArray::from_iter_values(ids)),
-            _ => Arc::new(Int64Array::from_iter_values(self.rows..self.rows + rows as i64)),
+    fn identity(&self, rows: usize, ids: &[String]) -> ArrayRef {
+        match self.layout.id {
+            Some(_) => Arc::new(StringArray::from_iter_values(ids)),
+            None => Arc::new(Int64Array::from_iter_values(self.rows..self.rows + rows as i64)),
         }
     }
 
@@ -168,7 +206,7 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
             .map(|label| Field::new(format!("{prefix}{label}"), DataType::Float32, false))
             .collect()
     };
-    let mut fields = match layout.task {
+    let mut said = match layout.task {
         Task::Classify => vec![
             Field::new("label", DataType::Utf8, false),
             Field::new("probability", DataType::Float32, false),
@@ -176,27 +214,83 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
         Task::Multilabel => vec![Field::new("labels", DataType::new_list(DataType::Utf8, true), false)],
         Task::Segment => vec![Field::new(
             "mask",
-            DataType::FixedSizeBinary(layout.positions as i32),
+            DataType::FixedSizeBinary(width(layout.positions)),
             false,
         )],
         Task::Regress => Vec::new(),
     };
-    fields.extend(match layout.task {
-        Task::Segment => Vec::new(),
+    said.extend(match layout.task {
         _ if !layout.has_scores() => Vec::new(),
         Task::Regress => scores(""),
         Task::Classify | Task::Multilabel => scores("score_"),
+        Task::Segment => scores("share_"),
     });
     if layout.version.is_some() {
-        fields.push(Field::new("model_version", DataType::Utf8, false));
+        said.push(Field::new("model_version", DataType::Utf8, false));
     }
-    let identity = match &layout.id {
-        Some(id) if fields.iter().any(|field| field.name() == id) => Field::new("id", DataType::Utf8, false),
-        Some(id) => Field::new(id, DataType::Utf8, false),
-        None => Field::new("row", DataType::Int64, false),
+    let [latitude, longitude] = match &layout.place {
+        Some([latitude, longitude]) => [Some(latitude), Some(longitude)],
+        None => [None, None],
     };
-    fields.insert(0, identity);
+    let instant = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let of_sample = [
+        (layout.id.as_ref(), "id", DataType::Utf8, false),
+        (layout.time.as_ref(), "time", instant, true),
+        (latitude, "latitude", DataType::Float64, true),
+        (longitude, "longitude", DataType::Float64, true),
+    ];
+    let mut fields = match layout.id {
+        Some(_) => Vec::new(),
+        None => vec![Field::new("row", DataType::Int64, false)],
+    };
+    for (own, plain, data_type, nullable) in of_sample {
+        let Some(own) = own else { continue };
+        // What is said of samples has its name whatever their columns are called.
+        let is_free = |name: &String| said.iter().all(|field| field.name() != name);
+        let mut names = [own.clone(), plain.to_owned()].into_iter();
+        let name = names.find(is_free).unwrap_or_else(|| format!("sample_{plain}"));
+        fields.push(Field::new(name, data_type, nullable));
+    }
+    fields.extend(said);
     fields
+}
+
+/// When and where samples were taken, in the columns that the layout has.
+fn taken(layout: &PredictionLayout, taken: &[Taken]) -> Vec<ArrayRef> {
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    if layout.time.is_some() {
+        let times = taken.iter().map(|taken| taken.time.map(|time| time.0));
+        let times: TimestampNanosecondArray = times.collect();
+        columns.push(Arc::new(times.with_timezone("UTC")));
+    }
+    if layout.place.is_some() {
+        let places = || taken.iter().map(|taken| taken.place);
+        let latitudes = places().map(|place| place.map(|place| place.latitude));
+        let longitudes = places().map(|place| place.map(|place| place.longitude));
+        columns.push(Arc::new(latitudes.collect::<Float64Array>()));
+        columns.push(Arc::new(longitudes.collect::<Float64Array>()));
+    }
+    columns
+}
+
+fn masks(masks: &[u8], positions: usize) -> Result<ArrayRef, ArrowError> {
+    let masks = FixedSizeBinaryArray::try_new(width(positions), Buffer::from(masks), None)?;
+    Ok(Arc::new(masks))
+}
+
+/// No sample is as large as the widest column.
+fn width(positions: usize) -> i32 {
+    i32::try_from(positions).unwrap_or(i32::MAX)
+}
+
+/// Of each mask the share of its positions that each class has.
+fn shares(masks: &[u8], positions: usize, classes: usize) -> Vec<f32> {
+    let of_masks = masks.chunks_exact(positions).flat_map(|mask| {
+        let counts = mask::positions(mask);
+        let share = move |class: usize| counts[class] as f32 / positions as f32;
+        (0..classes).map(share)
+    });
+    of_masks.collect()
 }
 
 /// The likeliest class of each row, the first of equals, and its probability.
@@ -220,11 +314,13 @@ fn there(scores: &[f32], labels: &[String]) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Float32Type;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Float32Type, Float64Type, TimestampNanosecondType};
+    use forecastd_models::Timestamp;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
+    use crate::message::sample::Place;
 
     fn written(task: Task, id: Option<&str>, append: impl FnOnce(&mut PredictionFile)) -> RecordBatch {
         let layout = PredictionLayout {
@@ -232,6 +328,8 @@ mod tests {
             labels: vec!["no".to_owned(), "yes".to_owned()],
             positions: 2,
             id: id.map(str::to_owned),
+            time: None,
+            place: None,
             scores: true,
             version: None,
         };
@@ -249,6 +347,14 @@ mod tests {
         batches.next().expect("rows").expect("sound rows")
     }
 
+    fn scores(ids: &[&str], scores: &[f32]) -> Rows {
+        Rows {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            scores: scores.to_vec(),
+            ..Rows::default()
+        }
+    }
+
     fn names(rows: &RecordBatch) -> String {
         let schema = rows.schema();
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -257,10 +363,9 @@ mod tests {
 
     #[test]
     fn a_class_has_its_probability_and_every_score() {
-        let ids = ["a".to_owned(), "b".to_owned()];
         let rows = written(Task::Classify, Some("name"), |file| {
-            file.append_scores(&[0.25, 0.75], Some(&ids[..1])).expect("one row");
-            file.append_scores(&[0.5, 0.5], Some(&ids[1..])).expect("another");
+            file.append(&scores(&["a"], &[0.25, 0.75])).expect("one row");
+            file.append(&scores(&["b"], &[0.5, 0.5])).expect("another");
         });
         assert_eq!(names(&rows), "name label probability score_no score_yes");
         let text = |column: usize, row: usize| rows.column(column).as_string::<i32>().value(row).to_owned();
@@ -279,12 +384,13 @@ mod tests {
                 labels: vec!["no".to_owned(), "yes".to_owned()],
                 positions: 1,
                 id: Some("id".to_owned()),
+                time: None,
+                place: None,
                 scores: false,
                 version: Some("3f2a".to_owned()),
             };
             written_as(layout, |file| {
-                file.append_scores(&[0.25, 0.75], Some(&["a".to_owned()]))
-                    .expect("a row");
+                file.append(&scores(&["a"], &[0.25, 0.75])).expect("a row");
             })
         };
         let rows = of(Task::Classify);
@@ -297,20 +403,55 @@ mod tests {
     #[test]
     fn several_classes_numbers_and_masks_have_their_columns() {
         let rows = written(Task::Multilabel, None, |file| {
-            file.append_scores(&[0.1, 0.9, 0.2, 0.1], None).expect("two rows");
+            file.append(&scores(&[], &[0.1, 0.9, 0.2, 0.1])).expect("two rows");
         });
         assert_eq!(names(&rows), "row labels score_no score_yes");
         let lists = rows.column(1).as_list::<i32>();
         assert_eq!((lists.value(0).len(), lists.value(1).len()), (1, 0));
         let rows = written(Task::Regress, None, |file| {
-            file.append_scores(&[1.0, 2.0], None).expect("a row")
+            file.append(&scores(&[], &[1.0, 2.0])).expect("a row")
         });
         assert_eq!(names(&rows), "row no yes");
         let rows = written(Task::Segment, Some("mask"), |file| {
-            file.append_masks(&[0, 1, 1, 0], Some(&["a".to_owned(), "b".to_owned()]))
-                .expect("two rows");
+            let masks = vec![0, 1, 1, 1];
+            let rows = Rows {
+                masks,
+                ..scores(&["a", "b"], &[])
+            };
+            file.append(&rows).expect("two rows");
         });
-        assert_eq!(names(&rows), "id mask");
-        assert_eq!(rows.column(1).as_fixed_size_binary().value(1), [1, 0]);
+        assert_eq!(names(&rows), "id mask share_no share_yes");
+        assert_eq!(rows.column(1).as_fixed_size_binary().value(1), [1, 1]);
+        assert_eq!(rows.column(3).as_primitive::<Float32Type>().values(), &[0.5, 1.0]);
+    }
+
+    #[test]
+    fn when_and_where_samples_were_taken_stands_beside_what_is_said_of_them() {
+        let layout = PredictionLayout {
+            task: Task::Classify,
+            labels: vec!["no".to_owned(), "yes".to_owned()],
+            positions: 1,
+            id: Some("id".to_owned()),
+            time: Some("label".to_owned()),
+            place: Some(["lat".to_owned(), "lon".to_owned()]),
+            scores: false,
+            version: None,
+        };
+        let rows = written_as(layout, |file| {
+            let mut rows = Rows::default();
+            let place = Place::new(-33.5, 151.25);
+            let time = Some(Timestamp(7));
+            rows.push("a", Taken { time, place }, &Outputs::Scores(vec![0.25, 0.75]));
+            rows.push("b", Taken::default(), &Outputs::Scores(vec![0.5, 0.5]));
+            file.append(&rows).expect("two rows");
+        });
+        assert_eq!(names(&rows), "id time lat lon label probability");
+        let times = rows.column(1).as_primitive::<TimestampNanosecondType>();
+        assert_eq!((times.value(0), times.timezone()), (7, Some("UTC")));
+        let longitudes = rows.column(3).as_primitive::<Float64Type>();
+        assert_eq!(
+            (longitudes.value(0), longitudes.is_null(1), times.is_null(1)),
+            (151.25, true, true)
+        );
     }
 }

@@ -116,6 +116,7 @@ fn remove(path: &Path) -> io::Result<()> {
 mod tests {
     use forecastd_models::dasha::Task;
 
+    use super::super::prediction_file::Rows;
     use super::*;
 
     fn layout() -> PredictionLayout {
@@ -124,6 +125,8 @@ mod tests {
             labels: vec!["a".to_owned(), "b".to_owned()],
             positions: 1,
             id: Some("id".to_owned()),
+            time: None,
+            place: None,
             scores: true,
             version: None,
         }
@@ -147,7 +150,12 @@ mod tests {
 
         fn write(&self, sequence: i64, drop: &str) {
             let mut file = self.files.begin(sequence, Path::new(drop), layout()).expect("begun");
-            file.append_scores(&[0.5, 0.5], Some(&["x".to_owned()])).expect("a row");
+            let rows = Rows {
+                ids: vec!["x".to_owned()],
+                scores: vec![0.5, 0.5],
+                ..Rows::default()
+            };
+            file.append(&rows).expect("a row");
             file.finish().expect("finished");
             self.files.prune().expect("pruned");
         }

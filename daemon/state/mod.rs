@@ -263,8 +263,8 @@ pub fn requests_folder(state_dir: &Path) -> PathBuf {
 fn may_change(reason: RowReason) -> bool {
     match reason {
         RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels => true,
-        // Labels and their closed set are the configuration's, as are the words of a split.
-        RowReason::BadLabel => true,
+        // Labels and their closed set are the configuration's, as is which column tells time or place.
+        RowReason::BadLabel | RowReason::BadTime | RowReason::BadPlace => true,
         RowReason::NoTime
         | RowReason::BadChannel
         | RowReason::NotFinite

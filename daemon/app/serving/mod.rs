@@ -28,6 +28,8 @@ use crate::work::inference::{Inference, Limits};
 /// The serving child gets this long to end before it is left to the kernel.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
+const TWO: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
+
 /// Served networks, as the registry wants them.
 #[derive(Debug)]
 pub(super) struct Serving {
@@ -37,8 +39,8 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Serves nothing yet. The child starts with the first version, and computes with half of the budget of threads:
-    /// fits want theirs.
+    /// Serves nothing yet. The child starts with the first version, and computes with half of the budget of threads,
+    /// since fits want theirs; with two, though, where there are two, since one alone gains little by batches.
     pub(super) fn start(
         torch: &Torch,
         models: &[Model],
@@ -46,7 +48,7 @@ impl Serving {
         metrics: Arc<Metrics>,
         events: mpsc::Sender<AppEvent>,
     ) -> Self {
-        let threads = NonZeroUsize::new(budget.get().div_ceil(2)).unwrap_or(NonZeroUsize::MIN);
+        let threads = NonZeroUsize::new(budget.get().div_ceil(2)).map_or(budget, |half| half.max(TWO).min(budget));
         let inference = Inference::start(torch, threads, Limits::default());
         let (wanted, following) = watch::channel(Wanted::default());
         if torch.start == TorchStart::Never {

@@ -20,7 +20,7 @@ use super::reading::Reading;
 use crate::intake::samples::{
     InputKind, PixelType, Prepared, SampleRequest, SamplesError, TRUTH, Trained, prepare_for, read_ids,
 };
-use crate::publish::prediction_file::{PredictionFile, PredictionLayout};
+use crate::publish::prediction_file::{PredictionFile, PredictionLayout, Rows};
 
 /// Have a network that dasha made predict the tiles or sequences of a parquet file.
 ///
@@ -158,6 +158,8 @@ impl Predict {
             labels: description.labels.clone(),
             positions,
             id: self.reading.id().map(str::to_owned),
+            time: None,
+            place: None,
             scores: true,
             version: None,
         };
@@ -170,12 +172,15 @@ impl Predict {
         each_piece(results, record, |bytes| {
             let of_piece = ids.map(|all| all.split_at(bytes.len() / record.max(1)));
             ids = of_piece.map(|(_, later)| later);
-            let of_piece = of_piece.map(|(of_piece, _)| of_piece);
+            let mut rows = Rows {
+                ids: of_piece.map_or_else(Vec::new, |(of_piece, _)| of_piece.to_vec()),
+                ..Rows::default()
+            };
             match task {
-                Task::Segment => file.append_masks(bytes, of_piece)?,
-                _ => file.append_scores(&singles(bytes), of_piece)?,
+                Task::Segment => rows.masks.extend(bytes),
+                _ => rows.scores = singles(bytes),
             }
-            Ok(())
+            Ok(file.append(&rows)?)
         })?;
         Ok(file.finish()?)
     }

@@ -9,18 +9,23 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use arrow::array::{Array, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::Field;
+use arrow::error::ArrowError;
 use forecastd_config::{SampleForm, SampleLimits};
-use forecastd_models::dasha::{CellFormat, ElementType, Split, SplitFractions};
+use forecastd_models::Timestamp;
+use forecastd_models::dasha::samples::NO_CLASS;
+use forecastd_models::dasha::{CellFormat, ElementType, Split, SplitFractions, Task};
 
 use super::super::columns::is_text;
 use super::super::decode::check_footer;
 use super::super::names::clip;
+use super::super::rows::{Times, values};
 use super::super::table::Sheet;
 use super::columns::is_bytes;
 use super::inputs::{Inputs, Piece};
 use super::letters::{Letters, Seen};
+use super::masks::{MaskPiece, Masks};
 use super::pixels::told;
 use super::row_labels::labels_of_rows;
 use super::source::Source;
@@ -28,7 +33,7 @@ use super::splits::split_of_word;
 use super::{ColumnNames, PixelType, SampleRequest, SamplesError, cells};
 use crate::message::account::{RowAccount, RowReason};
 use crate::message::rejected::{RejectReason, Rejected};
-use crate::message::sample::{Label, Sample};
+use crate::message::sample::{Label, MaskLabel, Place, Sample, Taken};
 use places::{Places, elements, kind, schema_fault};
 
 /// Splits that no column tells are the same for ever, so nothing may change what draws them.
@@ -43,6 +48,9 @@ const FREE_BYTES: u64 = 256 << 20;
 
 /// Refused rows that are told one by one.
 const TOLD: usize = 5;
+
+/// Bytes of a text that is told.
+const LONGEST_TOLD: usize = 64;
 
 /// The longest id, in bytes.
 const LONGEST_ID: usize = 512;
@@ -98,7 +106,7 @@ fn request(form: &SampleForm, field: &Field) -> SampleRequest {
         pixel: pixel.filter(|_| is_bytes(field.data_type())),
         cells: CellFormat {
             layout: form.layout,
-            mask_threshold: None,
+            mask_threshold: form.mask_threshold,
         },
         alphabet: match &form.element {
             ElementType::Symbol { alphabet } => alphabet.clone(),
@@ -126,6 +134,7 @@ fn read(file: File, form: &SampleForm, limits: &SampleLimits, give: &mut Give<'_
         inputs: Inputs::new(&request, source.schema().field(places.roots[places.input]), 0).map_err(schema_fault)?,
         request,
         letters: letters.transpose().map_err(schema_fault)?,
+        masks: Masks::new(form.mask_threshold),
         seen: Seen::default(),
         ids: HashSet::new(),
         given: 0,
@@ -159,6 +168,8 @@ fn check_extent(rows: u64, bytes: u64, form: &SampleForm, limits: &SampleLimits)
         ElementType::Symbol { .. } => form.shape.positions(),
         _ => elements(form) * form.element.bytes() as u64,
     };
+    let masked = form.task == Task::Segment && form.columns.label.is_some();
+    let stored = stored + if masked { form.shape.positions() } else { 0 };
     let (all, allowed) = (
         rows.saturating_mul(stored),
         bytes.saturating_mul(BYTES_A_BYTE).max(FREE_BYTES),
@@ -178,6 +189,7 @@ struct Reader<'a> {
     request: SampleRequest,
     inputs: Inputs,
     letters: Option<Letters>,
+    masks: Masks,
     seen: Seen,
     ids: HashSet<[u8; 32]>,
     given: u64,
@@ -194,7 +206,11 @@ struct Cells {
     ids: StringViewArray,
     inputs: Piece,
     labels: Option<Vec<Result<Option<Label>, String>>>,
+    masks: Option<MaskPiece>,
     splits: Option<StringViewArray>,
+    times: Option<Vec<Result<Option<Timestamp>, String>>>,
+    /// Latitudes and longitudes.
+    degrees: Option<[Float64Array; 2]>,
 }
 
 impl Reader<'_> {
@@ -224,17 +240,28 @@ impl Reader<'_> {
     }
 
     fn cells(&self, batch: &RecordBatch) -> Result<Cells, String> {
-        let told = |error: arrow::error::ArrowError| error.to_string();
+        let told = |error: ArrowError| error.to_string();
         let column = |place: usize| batch.column(place);
-        let labels = self
-            .places
-            .label
-            .map(|label| labels_of_rows(self.form.task, column(label)));
-        let splits = self.places.split.map(|split| cells::texts(column(split)));
+        let Places { label, split, .. } = *self.places;
+        let labels = label.map(|label| labels_of_rows(self.form.task, column(label)));
+        let masked = label.filter(|_| self.form.task == Task::Segment);
+        let masks = masked.map(|label| Masks::piece(column(label)));
+        let splits = split.map(|split| cells::texts(column(split)));
+        let times = self.places.time.map(|time| times_of_rows(column(time)));
+        let degrees = match self.places.place {
+            Some([latitude, longitude]) => Some([
+                values(column(latitude)).map_err(told)?,
+                values(column(longitude)).map_err(told)?,
+            ]),
+            None => None,
+        };
         Ok(Cells {
             ids: cells::texts(column(self.places.id)).map_err(told)?,
             inputs: self.inputs.piece(column(self.places.input)).map_err(told)?,
             labels: labels.transpose().map_err(told)?,
+            masks: masks.transpose().map_err(told)?,
+            times: times.transpose().map_err(told)?,
+            degrees,
             splits: splits.transpose().map_err(told)?,
         })
     }
@@ -258,12 +285,18 @@ impl Reader<'_> {
             Some(labels) => labels[row].clone().and_then(|label| checked(self.form, label)),
             None => Ok(None),
         };
-        let label = label.map_err(|detail| {
+        let bad_label = |detail| {
             let column = columns.label.as_deref().unwrap_or_default();
             refused(RowReason::BadLabel, column, detail)
-        })?;
+        };
+        let label = label.map_err(bad_label)?;
+        let taken = self.taken(cells, row)?;
         let elements = self.elements(cells, row, number);
-        let elements = elements.map_err(|detail| refused(RowReason::BadInput, &columns.input, detail))?;
+        let (elements, filled) = elements.map_err(|detail| refused(RowReason::BadInput, &columns.input, detail))?;
+        let (label, mask) = match self.mask(cells, row, (number, split), filled).map_err(bad_label)? {
+            Some((label, mask)) => (Some(Label::Mask(label)), Some(mask)),
+            None => (label, None),
+        };
         if !self.ids.insert(*blake3::hash(id.as_bytes()).as_bytes()) {
             let detail = format!("the id {id:?} stands in the file before");
             return Err(refused(RowReason::DuplicateId, &columns.id, detail));
@@ -272,8 +305,77 @@ impl Reader<'_> {
             id: id.to_owned(),
             split,
             label: label.as_ref().map(Label::to_json),
+            mask,
+            taken,
             elements,
         })
+    }
+
+    fn taken(&self, cells: &Cells, row: usize) -> Result<Taken, Refusal> {
+        let columns = &self.form.columns;
+        let time = cells.times.as_ref().map_or(Ok(None), |times| times[row].clone());
+        let time = time.map_err(|detail| {
+            let column = columns.time.clone().unwrap_or_default();
+            (RowReason::BadTime, column, detail)
+        })?;
+        let (Some(degrees), Some(names)) = (&cells.degrees, &columns.place) else {
+            return Ok(Taken { time, place: None });
+        };
+        let bad = |column: &str, detail: String| Err((RowReason::BadPlace, column.to_owned(), detail));
+        let of_row = |degrees: &Float64Array| {
+            let is_there = !degrees.is_null(row) && !degrees.value(row).is_nan();
+            is_there.then(|| degrees.value(row))
+        };
+        let place = match (of_row(&degrees[0]), of_row(&degrees[1])) {
+            (None, None) => None,
+            (Some(latitude), None) => return bad(&names.longitude, format!("no longitude beside latitude {latitude}")),
+            (None, Some(longitude)) => {
+                return bad(&names.latitude, format!("no latitude beside longitude {longitude}"));
+            }
+            (Some(latitude), Some(_)) if !(-90.0..=90.0).contains(&latitude) => {
+                return bad(
+                    &names.latitude,
+                    format!("{latitude} is no latitude: from -90 to 90 degrees"),
+                );
+            }
+            (Some(latitude), Some(longitude)) => match Place::new(latitude, longitude) {
+                None => {
+                    return bad(
+                        &names.longitude,
+                        format!("{longitude} is no longitude: from -180 to 180 degrees"),
+                    );
+                }
+                place => place,
+            },
+        };
+        Ok(Taken { time, place })
+    }
+
+    /// The mask of a row, if it has one; `filled` of the positions of its input are not only there to fill up.
+    fn mask(
+        &mut self,
+        cells: &Cells,
+        row: usize,
+        at: (u64, Split),
+        filled: u32,
+    ) -> Result<Option<(MaskLabel, Vec<u8>)>, String> {
+        let Some(piece) = cells.masks.as_ref().filter(|piece| !piece.is_empty(row)) else {
+            return Ok(None);
+        };
+        let (masks, size) = (&mut self.masks, &self.form.shape.size);
+        let mut mask = Vec::new();
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            masks.write((piece, row), at, (size, filled), &mut mask)
+        }));
+        written.unwrap_or_else(|_| Err("the decoder panicked".to_owned()))?;
+        let names = self.form.labels.as_deref().unwrap_or_default();
+        match MaskLabel::of(&mask, names) {
+            Some(label) if label.classes.is_empty() => {
+                Err("no position of the mask has a class: leave its cell empty".to_owned())
+            }
+            Some(label) => Ok(Some((label, mask))),
+            None => Err(foreign_class(&mask, names.len())),
+        }
     }
 
     fn split(&self, cells: &Cells, row: usize, id: &str) -> Result<Split, String> {
@@ -286,7 +388,8 @@ impl Reader<'_> {
         }
     }
 
-    fn elements(&mut self, cells: &Cells, row: usize, number: u64) -> Result<Vec<u8>, String> {
+    /// The record of a row, and how many of its positions are filled.
+    fn elements(&mut self, cells: &Cells, row: usize, number: u64) -> Result<(Vec<u8>, u32), String> {
         if let (Some(letters), Piece::Texts(texts)) = (&self.letters, &cells.inputs) {
             let text = (!texts.is_null(row)).then(|| texts.value(row));
             letters.see(number, text, &mut self.seen)?;
@@ -296,7 +399,7 @@ impl Reader<'_> {
         // Decoders of pictures have panicked before: that says something about the picture, and of no other row.
         let written = catch_unwind(AssertUnwindSafe(|| inputs.write(&cells.inputs, row, &mut record)));
         match written.unwrap_or_else(|_| Err("the decoder panicked".to_owned())) {
-            Ok(_) => Ok(record),
+            Ok(filled) => Ok((record, filled)),
             Err(detail) => {
                 // What no good row has shown yet, whether pixels are encoded, the next one is to tell.
                 if self.given == 0 {
@@ -337,6 +440,34 @@ impl Reader<'_> {
             _ => Ok(self.found),
         }
     }
+}
+
+fn foreign_class(mask: &[u8], classes: usize) -> String {
+    let is_foreign = |class: &u8| *class != NO_CLASS && usize::from(*class) >= classes;
+    let position = mask.iter().position(is_foreign).unwrap_or_default();
+    format!(
+        "position {position} has class {}, where `labels` name {classes}, from 0; if masks are grey pictures, set \
+         `mask_threshold`",
+        mask[position]
+    )
+}
+
+/// When each row of a piece was taken: nothing where its cell is empty.
+fn times_of_rows(column: &ArrayRef) -> Result<Vec<Result<Option<Timestamp>, String>>, ArrowError> {
+    let (times, nulls) = (Times::read(column)?, column.logical_nulls());
+    let texts = is_text(column.data_type()).then(|| cells::texts(column)).transpose()?;
+    let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+    let time = |row: usize| match (times.at(row), &texts) {
+        (Some(time), _) => Ok(Some(time)),
+        (None, _) if is_null(row) => Ok(None),
+        (None, Some(texts)) if texts.value(row).is_empty() => Ok(None),
+        (None, Some(texts)) => Err(format!(
+            "{:?} is no ISO 8601 time between the years 1677 and 2262",
+            clip(texts.value(row), LONGEST_TOLD)
+        )),
+        (None, None) => Err("the time lies outside the years 1677 to 2262".to_owned()),
+    };
+    Ok((0..column.len()).map(time).collect())
 }
 
 /// Holds a label against those that there may be.

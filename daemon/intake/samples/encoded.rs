@@ -133,12 +133,21 @@ pub(super) fn mask(bytes: &[u8], size: &[u32]) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use image::{ImageFormat, RgbImage};
+    use image::{GrayImage, ImageFormat, RgbImage};
 
     use super::*;
 
     pub(in super::super) fn png(width: u32, height: u32, value: u8) -> Vec<u8> {
         let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([value, x as u8, y as u8]));
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::from(image)
+            .write_to(&mut bytes, ImageFormat::Png)
+            .expect("written to memory");
+        bytes.into_inner()
+    }
+
+    pub(in super::super) fn grey_png(width: u32, height: u32, value: u8) -> Vec<u8> {
+        let image = GrayImage::from_pixel(width, height, image::Luma([value]));
         let mut bytes = Cursor::new(Vec::new());
         DynamicImage::from(image)
             .write_to(&mut bytes, ImageFormat::Png)

@@ -4,14 +4,12 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, LargeListArray};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use forecastd_models::dasha::Split;
+use forecastd_models::dasha::mask::{MAX_CLASSES, classes_of_greys};
 use forecastd_models::dasha::samples::NO_CLASS;
 
 use super::cells;
 use super::columns::item;
 use super::encoded::{is_encoded, mask};
-
-/// Classes that masks may have: what has more is a grey picture.
-const MAX_CLASSES: usize = 64;
 
 /// How masks are read, and which classes were seen.
 #[derive(Debug)]
@@ -26,6 +24,16 @@ pub(super) struct Masks {
 pub(super) enum MaskPiece {
     Bytes(BinaryViewArray),
     Lists(LargeListArray),
+}
+
+impl MaskPiece {
+    /// Whether a row has no mask.
+    pub(super) fn is_empty(&self, row: usize) -> bool {
+        match self {
+            Self::Bytes(cells) => cells.is_null(row),
+            Self::Lists(cells) => cells.is_null(row),
+        }
+    }
 }
 
 impl Masks {
@@ -106,7 +114,7 @@ impl Masks {
             }
         }
         Ok(match self.threshold {
-            Some(threshold) => vec![format!("up to {threshold}"), format!("above {threshold}")],
+            Some(threshold) => classes_of_greys(threshold).into(),
             None => (0..count).map(|class| class.to_string()).collect(),
         })
     }

@@ -41,7 +41,8 @@ pub(super) fn labels_of_rows(task: Task, column: &ArrayRef) -> Result<Vec<Result
             let numbers = |list: ArrayRef| finite(&cells::numbers(&list).map_err(|error| error.to_string())?);
             lists.iter().map(|list| list.map(numbers).transpose()).collect()
         }
-        Task::Multilabel | Task::Segment => {
+        Task::Segment => vec![Ok(None); column.len()], // masks are read with the inputs
+        Task::Multilabel => {
             let lists = cells::lists(column, DataType::Utf8)?;
             let classes = |list: ArrayRef| {
                 let classes = list.as_string::<i32>().iter().map(class_of_text);

@@ -931,7 +931,9 @@ models: [{ name: m, incoming: ./m, train: { first: 20 } }]
         place: SamplePlace { sequence: 3, row },
         split: if row < 14 { Split::Train } else { Split::Validation },
         label: Some(Label::Class((row % 2).to_string())),
+        taken: Default::default(),
         same_elements: false,
+        compared: Vec::new(),
     };
     let epoch = epoch.expect("samples are asked for");
     story.tell(Event::SamplesRecovered("t".into(), epoch, (0..20).map(entry).collect()));

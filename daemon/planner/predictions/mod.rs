@@ -22,7 +22,7 @@ use crate::message::content_key::ContentKey;
 use crate::message::fit_job::Epoch;
 use crate::message::model::ModelVersion;
 use crate::message::prediction::{KeptPrediction, PredictFault, PredictJob, PredictOutcome, Predictions, Said};
-use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::sample::{ComparedMask, ComparedMasks, Label, SampleEntry, SamplePlace};
 use crate::message::snapshot::PredictionView;
 use tally::Tally;
 
@@ -106,7 +106,7 @@ impl PredictionState {
             }
             (Some(truth), opinion) => {
                 if let Some(opinion) = opinion {
-                    self.tally.judge(opinion, truth);
+                    self.tally.judge(opinion, truth, &entry.compared);
                 }
                 self.forget(&entry.id);
             }
@@ -216,39 +216,46 @@ impl PredictionState {
         matches!(stage, Some(Stage::Said(_) | Stage::Keeping(_)))
     }
 
-    /// The state has kept what was said, or could not.
-    pub fn kept(&mut self, is_kept: bool, index: &SampleIndex, now: Timestamp) {
+    /// The state has kept what was said, and compared it with masks that came meanwhile; or could not.
+    pub fn kept(&mut self, kept: Option<&ComparedMasks>, index: &SampleIndex, now: Timestamp) {
         let Some(mut out) = self.out.take() else { return };
         let Stage::Keeping(predictions) = &out.stage else {
             self.out = Some(out);
             return;
         };
         let predictions = Arc::clone(predictions);
-        if !is_kept {
+        let Some(compared) = kept else {
             self.rest(now);
             out.stage = Stage::Said(predictions);
             self.out = Some(out);
             return;
-        }
+        };
         self.last_rest = None;
         self.tally.predicted(&predictions);
         let version = Arc::new(predictions.version);
         let shadow = predictions.shadow.map(Arc::new);
         for said in &predictions.said {
             let opinion = Opinion::of(said, &version, shadow.as_ref());
-            self.take_opinion(said, opinion, &out, index);
+            let compared = compared.get(&said.id).map_or(&[][..], Vec::as_slice);
+            self.take_opinion(said, opinion, (&out, compared), index);
         }
         self.waiting.remove(&out.sequence);
         self.failures.remove(&out.sequence);
     }
 
-    fn take_opinion(&mut self, said: &Said, opinion: Opinion, out: &Out, index: &SampleIndex) {
+    fn take_opinion(
+        &mut self,
+        said: &Said,
+        opinion: Opinion,
+        (out, compared): (&Out, &[ComparedMask]),
+        index: &SampleIndex,
+    ) {
         match out.overtaken.get(&said.id) {
             // It speaks of elements that count no more.
             Some(Overtaken {
                 same_elements: false, ..
             }) => {}
-            Some(Overtaken { truth: Some(truth), .. }) => self.tally.judge(&opinion, truth),
+            Some(Overtaken { truth: Some(truth), .. }) => self.tally.judge(&opinion, truth, compared),
             _ => {
                 let Some(known) = index.get(&said.id) else { return };
                 self.wait_no_more(known.place);

@@ -12,7 +12,7 @@ use super::Opinion;
 use crate::message::content_key::ContentKey;
 use crate::message::model::ModelVersion;
 use crate::message::prediction::Predictions;
-use crate::message::sample::Label;
+use crate::message::sample::{ComparedMask, Label};
 use crate::message::snapshot::{LiveView, PredictionView};
 
 /// The numbers of one dataset's predictions. All but the first are derived from what this process has seen.
@@ -31,7 +31,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts what was said of a sample whose truth is not known.
     pub(super) fn enter(&mut self, opinion: &Opinion) {
-        for class in classes(opinion.label.as_ref()) {
+        for class in opinion.label.iter().flat_map(Label::classes) {
             match self.classes.get_mut(class.as_str()) {
                 Some(count) => *count += 1,
                 None => drop(self.classes.insert(class.as_str().into(), 1)),
@@ -41,7 +41,7 @@ impl Tally {
 
     /// Counts it no more.
     pub(super) fn leave(&mut self, opinion: &Opinion) {
-        for class in classes(opinion.label.as_ref()) {
+        for class in opinion.label.iter().flat_map(Label::classes) {
             if let Some(count) = self.classes.get_mut(class.as_str()) {
                 *count -= 1;
                 if *count == 0 {
@@ -56,15 +56,18 @@ impl Tally {
         let mut texts = BTreeMap::<&str, Arc<str>>::new();
         for said in &predictions.said {
             let Some(label) = &said.label else { continue };
-            let of_label: Vec<Arc<str>> = classes(Some(label))
-                .map(|class| Arc::clone(texts.entry(class).or_insert_with(|| class.as_str().into())))
+            let parts: Vec<(Arc<str>, f64)> = parts(label)
+                .map(|(class, part)| {
+                    let text = texts.entry(class).or_insert_with(|| class.as_str().into());
+                    (Arc::clone(text), part)
+                })
                 .collect();
-            self.shares.add(of_label.iter());
-            if let Some((shadow, version)) = said.shadow.as_ref().zip(predictions.shadow) {
+            self.shares.add(parts.iter().map(|(class, part)| (class, *part)));
+            if let Some((same, version)) = said.agreement.zip(predictions.shadow) {
                 let pair = [predictions.version, version];
                 let entry = self.agreement.take().filter(|(of, _)| *of == pair);
                 let (_, mut agreement) = entry.unwrap_or((pair, Agreement::default()));
-                agreement.add(label == shadow);
+                agreement.add(same);
                 self.agreement = Some((pair, agreement));
             }
         }
@@ -74,8 +77,14 @@ impl Tally {
         }
     }
 
-    /// Holds what both versions said of a sample against the truth.
-    pub(super) fn judge(&mut self, opinion: &Opinion, truth: &Label) {
+    /// Holds what both versions said of a sample against the truth; of masks the state has held them.
+    pub(super) fn judge(&mut self, opinion: &Opinion, truth: &Label, compared: &[ComparedMask]) {
+        for ComparedMask { version, pairs } in compared {
+            let (score, confusion) = self.live.entry(*version).or_default();
+            score.add(LiveOutcome::Mask);
+            let pairs = pairs.iter();
+            confusion.add_positions(pairs.map(|(said, truth, count)| (said.as_str(), truth.as_str(), *count)));
+        }
         let heard = opinion.label.as_ref().map(|label| (&opinion.version, label));
         let shadow = opinion.shadow.as_deref().map(|(version, label)| (version, label));
         for (version, label) in heard.into_iter().chain(shadow) {
@@ -94,7 +103,10 @@ impl Tally {
     pub(super) fn worth(&self, version: &ModelVersion) -> Option<(f64, u64)> {
         let (score, confusion) = self.live.get(&version.version)?;
         let value = match version.facts.metric {
-            Metric::NegativeRmse => -score.value().filter(|(metric, _)| *metric == LiveMetric::Rmse)?.1,
+            Metric::NegativeRmse => {
+                let value = score.value(confusion);
+                -value.filter(|(metric, _)| *metric == LiveMetric::Rmse)?.1
+            }
             metric => confusion.score(metric)?,
         };
         Some((value, score.scored()))
@@ -108,10 +120,12 @@ impl Tally {
     /// For readers, what is not counted here left out.
     pub(super) fn view(&self, active: Option<&ModelVersion>, shadow: Option<&ModelVersion>) -> PredictionView {
         let live = |version: &ModelVersion| {
+            let (score, confusion) = self.live.get(&version.version)?;
             Some(LiveView {
                 version: version.version,
                 state: version.state,
-                score: self.live.get(&version.version)?.0,
+                scored: score.scored(),
+                value: score.value(confusion),
             })
         };
         let pair = active
@@ -135,13 +149,12 @@ impl Tally {
     }
 }
 
-fn classes(label: Option<&Label>) -> impl Iterator<Item = &String> {
-    let classes = match label {
-        Some(Label::Class(class)) => std::slice::from_ref(class),
-        Some(Label::Classes(classes)) => classes,
-        Some(Label::Numbers(_)) | None => &[],
-    };
-    classes.iter()
+/// The classes that are said, each with its part: all of the sample, or of a mask the share of its positions.
+fn parts(label: &Label) -> Box<dyn Iterator<Item = (&String, f64)> + '_> {
+    match label {
+        Label::Mask(mask) => Box::new(mask.shares()),
+        _ => Box::new(label.classes().map(|class| (class, 1.0))),
+    }
 }
 
 /// A prediction held against what is true; `None` where they are not of one kind.

@@ -13,6 +13,7 @@ use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
 use crate::message::model::{ModelDone, ModelFacts, ModelReport, ModelState};
 use crate::message::prediction::PredictReport;
+use crate::message::sample::{ComparedMask, ComparedMasks, MaskLabel};
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
 
@@ -43,6 +44,18 @@ fn version(number: u8, state: ModelState) -> ModelVersion {
     }
 }
 
+/// The same, chosen by its mean IoU.
+fn by_mean_iou(version: ModelVersion) -> ModelVersion {
+    let facts = ModelFacts {
+        metric: Metric::MeanIou,
+        ..(*version.facts).clone()
+    };
+    ModelVersion {
+        facts: Arc::new(facts),
+        ..version
+    }
+}
+
 fn class(text: &str) -> Label {
     Label::Class(text.to_owned())
 }
@@ -54,7 +67,9 @@ fn entry(sequence: i64, (id, row, label, same_elements): (&str, u32, Option<&str
         place: SamplePlace { sequence, row },
         split: Split::Train,
         label: label.map(class),
+        taken: Default::default(),
         same_elements,
+        compared: Vec::new(),
     }
 }
 
@@ -120,6 +135,11 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
 
     /// Samples of a drop were committed.
     fn commit(&mut self, sequence: i64, samples: &[(&str, u32, Option<&str>, bool)]) {
+        let entries = samples.iter().map(|sample| entry(sequence, *sample));
+        self.commit_entries(sequence, entries.collect());
+    }
+
+    fn commit_entries(&mut self, sequence: i64, fresh: Vec<SampleEntry>) {
         let file = LandedFile {
             dataset: "t".into(),
             path: "/in/t/a.parquet".into(),
@@ -131,7 +151,6 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
                 changed: 0,
             },
         };
-        let fresh = samples.iter().map(|sample| entry(sequence, *sample)).collect();
         let account = RowAccount::default();
         let outcome = Outcome::Sampled { account, fresh };
         self.tell(Event::Ingested(IngestReport { file, outcome }));
@@ -186,6 +205,11 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
             label: label.map(class),
             probability: None,
             shadow: shadow.map(class),
+            agreement: label
+                .zip(*shadow)
+                .map(|(label, shadow)| f64::from(u8::from(label == shadow))),
+            mask: None,
+            shadow_mask: None,
         });
         self.report(PredictOutcome::Predicted(Arc::new(Predictions {
             version: job.active.version,
@@ -208,7 +232,7 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
     fn keep(&mut self) {
         assert_eq!(self.keeps(), 1, "one thing to keep");
         let epoch = self.epoch;
-        self.tell(Event::PredictionsKept("t".into(), epoch, Ok(())));
+        self.tell(Event::PredictionsKept("t".into(), epoch, Ok(ComparedMasks::new())));
     }
 
     fn view(&mut self) -> PredictionView {
@@ -224,9 +248,9 @@ models: [{ name: m, incoming: /in/m, promotion: { to: candidate } }]
     fn accuracy(&mut self, number: u8) -> Option<(u64, f64)> {
         let view = self.view();
         let live = view.live.iter().find(|live| live.version == key(number))?;
-        let (metric, value) = live.score.value()?;
+        let (metric, value) = live.value?;
         assert_eq!(metric, LiveMetric::Accuracy);
-        Some((live.score.scored(), value))
+        Some((live.scored, value))
     }
 }
 
@@ -276,6 +300,120 @@ fn what_a_version_said_stands_and_another_one_predicts_what_comes_after() {
     assert!(story.jobs().is_empty(), "not predicted again");
     story.commit(2, &[("b", 0, NO_LABEL, false)]);
     assert_eq!(story.job().active.version, key(2));
+}
+
+#[test]
+fn a_mask_that_comes_later_is_worth_what_the_state_found_of_both_versions() {
+    let [active, shadow] = [(1, ModelState::Active), (2, ModelState::Shadow)];
+    let mut story = Story::new(&[active, shadow].map(|(number, state)| by_mean_iou(version(number, state))));
+    story.commit(1, &[("a", 0, NO_LABEL, false), ("b", 1, NO_LABEL, false)]);
+    let job = story.job();
+    let names = ["land", "road"].map(str::to_owned);
+    let mask = |mask: &[u8]| Label::Mask(MaskLabel::of(mask, &names).expect("it has no other class"));
+    let said = ["a", "b"].iter().zip(&job.rows).map(|(id, row)| Said {
+        id: (*id).into(),
+        row: *row,
+        content: [0; 32],
+        label: Some(mask(&[0, 0, 0, 1])),
+        probability: None,
+        shadow: Some(mask(&[0, 0, 0, 0])),
+        agreement: Some(0.75),
+        mask: None,
+        shadow_mask: None,
+    });
+    story.report(PredictOutcome::Predicted(Arc::new(Predictions {
+        version: key(1),
+        shadow: Some(key(2)),
+        said: said.collect(),
+        refused: BTreeMap::new(),
+        shadow_fault: None,
+        bands: BandSums::default(),
+    })));
+    story.keep();
+    let view = story.view();
+    assert_eq!(
+        view.classes,
+        BTreeMap::from([("land".into(), 2), ("road".into(), 2)]),
+        "in samples"
+    );
+    assert_eq!(
+        view.shares,
+        [("land".into(), 0.75), ("road".into(), 0.25)],
+        "of positions"
+    );
+    let agreement = view.agreement.expect("both have said something");
+    assert_eq!((agreement.compared(), agreement.share()), (2, Some(0.75)));
+
+    let pairs = |pairs: &[(&str, &str, u64)]| {
+        let owned = pairs
+            .iter()
+            .map(|(said, truth, count)| ((*said).to_owned(), (*truth).to_owned(), *count));
+        owned.collect()
+    };
+    let truth = SampleEntry {
+        label: Some(mask(&[0, 0, 1, 1])),
+        compared: vec![
+            ComparedMask {
+                version: key(1),
+                pairs: pairs(&[("land", "land", 2), ("land", "road", 1), ("road", "road", 1)]),
+            },
+            ComparedMask {
+                version: key(2),
+                pairs: pairs(&[("land", "land", 2), ("land", "road", 2)]),
+            },
+        ],
+        ..entry(2, ("a", 0, NO_LABEL, true))
+    };
+    for _ in 0..2 {
+        story.commit_entries(2, vec![truth.clone()]);
+    }
+    let live = story.view().live;
+    let found: Vec<_> = live.iter().map(|live| (live.scored, live.value)).collect();
+    let mean_iou = |value| (1, Some((LiveMetric::MeanIou, value)));
+    // Of land 2 of 3 positions, of road 1 of 2; then of land 2 of 4, and nothing of road.
+    let expected = [mean_iou((2.0 / 3.0 + 1.0 / 2.0) / 2.0), mean_iou(0.25)];
+    for (found, expected) in found.iter().zip(expected) {
+        let near = found
+            .1
+            .zip(expected.1)
+            .map(|(found, expected)| (found.0 == expected.0, (found.1 - expected.1).abs() < 1e-9));
+        assert_eq!(
+            (found.0, near),
+            (expected.0, Some((true, true))),
+            "{found:?} {expected:?}"
+        );
+    }
+    let predictions = &story.planner.samples_of("t").predictions;
+    let worth = predictions.worth(&by_mean_iou(version(1, ModelState::Active)));
+    assert!(
+        worth.is_some_and(|(worth, scored)| (worth - 7.0 / 12.0).abs() < 1e-9 && scored == 1),
+        "{worth:?}"
+    );
+}
+
+#[test]
+fn a_mask_that_overtakes_what_is_said_of_its_sample_is_worth_what_the_state_found() {
+    let mut story = Story::new(&[version(1, ModelState::Active)]);
+    story.commit(1, &[("a", 0, NO_LABEL, false), ("b", 1, NO_LABEL, false)]);
+    let job = story.job();
+    let names = ["land".to_owned()];
+    let mask = MaskLabel::of(&[0, 0], &names).expect("it has no other class");
+    let truth = SampleEntry {
+        label: Some(Label::Mask(mask)),
+        ..entry(2, ("a", 0, NO_LABEL, true))
+    };
+    story.commit_entries(2, vec![truth]);
+    story.said(&job, &[("a", None, None), ("b", None, None)]);
+    assert_eq!(story.keeps(), 1);
+    let of_sample = ComparedMask {
+        version: key(1),
+        pairs: vec![("land".to_owned(), "land".to_owned(), 2)],
+    };
+    let compared = ComparedMasks::from([("a".into(), vec![of_sample])]);
+    let epoch = story.epoch;
+    story.tell(Event::PredictionsKept("t".into(), epoch, Ok(compared)));
+    let live = story.view().live;
+    assert_eq!((live[0].scored, live[0].value), (1, Some((LiveMetric::MeanIou, 1.0))));
 }
 
 #[test]
@@ -546,6 +684,6 @@ fn what_is_kept_comes_before_drops_that_wait_and_what_is_of_an_earlier_life_is_d
         ingests.count()
     };
     assert_eq!(ingests(&story), 1);
-    story.tell(Event::PredictionsKept("t".into(), Epoch(99), Ok(())));
+    story.tell(Event::PredictionsKept("t".into(), Epoch(99), Ok(ComparedMasks::new())));
     assert_eq!(story.keeps(), 1);
 }

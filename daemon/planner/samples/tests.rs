@@ -10,6 +10,7 @@ use super::*;
 use crate::message::account::RowAccount;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
+use crate::message::sample::{MaskLabel, Taken};
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
 
@@ -19,7 +20,9 @@ fn entry(id: &str, row: u32, split: Split, label: Option<&str>) -> SampleEntry {
         place: SamplePlace { sequence: 1, row },
         split,
         label: label.map(|class| Label::Class(class.to_owned())),
+        taken: Default::default(),
         same_elements: false,
+        compared: Vec::new(),
     }
 }
 
@@ -35,6 +38,47 @@ fn the_last_word_on_a_sample_counts_and_no_other() {
     assert_eq!(index.classes, BTreeMap::from([("y".into(), [1, 1, 0])]));
     assert_eq!(index.get("b").map(|known| known.place.row), Some(3));
     assert_eq!(index.iter().len(), 2);
+}
+
+#[test]
+fn a_sample_with_a_mask_has_every_class_that_any_position_has() {
+    let names = ["land", "road", "water"].map(str::to_owned);
+    let mask = MaskLabel::of(&[2, 0, 2, 255], &names).expect("it has no other class");
+    let mut index = SampleIndex::default();
+    index.insert(SampleEntry {
+        label: Some(Label::Mask(mask)),
+        ..entry("a", 0, Split::Train, None)
+    });
+    index.insert(entry("b", 1, Split::Train, None));
+    assert_eq!((index.unlabelled, index.labelled), ([1, 0, 0], [1, 0, 0]));
+    let expected = [("land", [1, 0, 0]), ("water", [1, 0, 0])];
+    assert_eq!(
+        index.classes,
+        expected.map(|(class, counts)| (class.into(), counts)).into()
+    );
+}
+
+#[test]
+fn the_newest_time_is_that_of_the_samples_that_count() {
+    let at = |id: &str, row, time: Option<i64>| SampleEntry {
+        taken: Taken {
+            time: time.map(Timestamp),
+            place: None,
+        },
+        ..entry(id, row, Split::Train, None)
+    };
+    let mut index = SampleIndex::default();
+    index.insert(at("a", 0, None));
+    assert_eq!(index.newest(), None);
+    index.insert(at("b", 1, Some(7)));
+    index.insert(at("c", 2, Some(7)));
+    index.insert(at("d", 3, Some(9)));
+    assert_eq!(index.newest(), Some(Timestamp(9)));
+    index.insert(at("d", 4, Some(3)));
+    index.insert(at("c", 5, None));
+    assert_eq!(index.newest(), Some(Timestamp(7)));
+    index.insert(at("b", 6, Some(5)));
+    assert_eq!((index.newest(), index.times.len()), (Some(Timestamp(5)), 2));
 }
 
 #[test]

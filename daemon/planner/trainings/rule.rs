@@ -221,7 +221,10 @@ fn obstacle(form: &SampleForm, index: &SampleIndex) -> Option<TrainingObstacle> 
         Task::Classify => outputs.iter().map(|counts| counts[split]).sum(),
         _ => index.labelled()[split],
     };
-    let fewest = if form.task == Task::Classify { 2 } else { 1 };
+    let fewest = match form.task {
+        Task::Classify | Task::Segment => 2,
+        Task::Multilabel | Task::Regress => 1,
+    };
     let with_samples = |split: usize| outputs.iter().filter(|counts| counts[split] > 0).count();
     if samples(0) < FEWEST_TRAINED {
         Some(TrainingObstacle::NoTraining)

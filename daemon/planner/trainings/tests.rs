@@ -50,7 +50,9 @@ impl Story {
                 place: SamplePlace { sequence: 4, row },
                 split: if row < 14 { Split::Train } else { Split::Validation },
                 label: Some(Label::Class((row % 2).to_string())),
+                taken: Default::default(),
                 same_elements: false,
+                compared: Vec::new(),
             }));
             state
         });
@@ -245,7 +247,9 @@ fn what_keeps_a_training_from_being_is_shown_until_other_samples_come() {
             place: SamplePlace { sequence: 5, row },
             split,
             label: Some(Label::Class((row % 2).to_string())),
+            taken: Default::default(),
             same_elements: false,
+            compared: Vec::new(),
         })
     };
     story.samples[0].extend(relabel(Split::Train));

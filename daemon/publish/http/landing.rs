@@ -213,8 +213,8 @@ fn write_predictions(html: &mut String, snapshot: &Snapshot) -> fmt::Result {
 fn write_worth(html: &mut String, view: &PredictionView) -> fmt::Result {
     let mut separator = "";
     for live in &view.live {
-        if let Some((measure, value)) = live.score.value() {
-            let (state, measure, scored) = (live.state.label(), measure.label(), live.score.scored());
+        if let Some((measure, value)) = live.value {
+            let (state, measure, scored) = (live.state.label(), measure.label(), live.scored);
             write!(html, "{separator}{state}: {measure} {value:.3} ({scored} scored)")?;
             separator = "; ";
         }

@@ -80,12 +80,14 @@ impl PredictionFamilies {
             )),
             classes: Shown::new(to.gauges(
                 "forecastd_prediction_samples",
-                "Samples without a label by what was said of them; of the hundred classes that are said most.",
+                "Samples without a label by what was said of them, of a mask by the classes that any of its positions has; \
+                 of the hundred classes that are said most.",
                 &["dataset", "model", "label"],
             )),
             shares: Shown::new(to.float_gauges(
                 "forecastd_prediction_share",
-                "Which share of the samples that were predicted lately has this class; of the hundred that are said most.",
+                "Which share of the samples that were predicted lately has this class, of masks which share of their \
+                 positions; of the hundred that are said most.",
                 &["dataset", "model", "label"],
             )),
             drift: Shown::new(to.float_gauges(
@@ -96,7 +98,7 @@ impl PredictionFamilies {
             )),
             score: Shown::new(to.float_gauges(
                 "forecastd_prediction_score",
-                "Rolling accuracy, micro_f1 or rmse of predictions whose label came later.",
+                "Rolling accuracy, micro_f1, mean_iou or rmse of predictions whose label came later.",
                 &["dataset", "model", "version", "state", "measure"],
             )),
             scored: Shown::new(to.gauges(
@@ -106,7 +108,8 @@ impl PredictionFamilies {
             )),
             agreement: Shown::new(to.float_gauges(
                 "forecastd_shadow_agreement",
-                "Rolling share of samples of which the active version and the one in its shadow say the same.",
+                "Rolling share of samples, of masks of positions, of which the active version and the one in its shadow say \
+                 the same.",
                 MODEL,
             )),
             compared: Shown::new(to.gauges(
@@ -254,8 +257,8 @@ impl NewPage<'_> {
         for live in &view.live {
             let (version, state) = (live.version.to_string(), ModelState::label(live.state));
             let labels = [dataset, model, &version, state];
-            self.scored.set(&labels, whole(live.score.scored()));
-            if let Some((measure, value)) = live.score.value() {
+            self.scored.set(&labels, whole(live.scored));
+            if let Some((measure, value)) = live.value {
                 self.score
                     .set(&[dataset, model, &version, state, measure.label()], value);
             }

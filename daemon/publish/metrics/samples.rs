@@ -1,9 +1,9 @@
-//! Metrics of samples: how many there are of each split and class, with and without a label.
+//! Metrics of samples: how many there are of each split and class, with and without a label, and how old they are.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::IntGaugeVec;
+use prometheus::{GaugeVec, IntGaugeVec};
 
 use super::families::Register;
 use super::set;
@@ -19,6 +19,7 @@ const CLASSES: usize = 100;
 pub(super) struct SampleFamilies {
     samples: IntGaugeVec,
     classes: IntGaugeVec,
+    newest: GaugeVec,
     /// Label sets that are there: a page must not miss one that stays.
     shown: Mutex<Shown>,
 }
@@ -27,6 +28,7 @@ pub(super) struct SampleFamilies {
 struct Shown {
     samples: BTreeSet<[String; 3]>,
     classes: BTreeSet<[String; 2]>,
+    newest: BTreeSet<[String; 1]>,
 }
 
 impl SampleFamilies {
@@ -39,8 +41,13 @@ impl SampleFamilies {
             ),
             classes: to.gauges(
                 "forecastd_class_samples",
-                "Tiles or sequences that have this class; of the hundred largest classes.",
+                "Tiles or sequences that have this class, with masks at any position; of the hundred largest classes.",
                 &["dataset", "class"],
+            ),
+            newest: to.float_gauges(
+                "forecastd_sample_newest_timestamp_seconds",
+                "When the newest tile or sequence was taken, of those that say so.",
+                &["dataset"],
             ),
             shown: Mutex::default(),
         }
@@ -57,6 +64,11 @@ impl SampleFamilies {
                     set(&self.samples.with_label_values(&labels), *count);
                     now.samples.insert(labels);
                 }
+            }
+            if let Some(newest) = view.newest {
+                let labels = [dataset.to_string()];
+                self.newest.with_label_values(&labels).set(newest.as_seconds());
+                now.newest.insert(labels);
             }
             let mut classes: Vec<_> = view
                 .classes
@@ -78,6 +90,52 @@ impl SampleFamilies {
         for labels in shown.classes.difference(&now.classes) {
             let _ = self.classes.remove_label_values(labels);
         }
+        for labels in shown.newest.difference(&now.newest) {
+            let _ = self.newest.remove_label_values(labels);
+        }
         *shown = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use forecastd_config::Config;
+    use forecastd_models::Timestamp;
+
+    use super::*;
+    use crate::message::snapshot::Snapshot;
+    use crate::publish::fixture::Stage;
+
+    #[test]
+    fn the_newest_sample_is_shown_as_long_as_one_says_when_it_was_taken() {
+        let text = "state_dir: s\ndatasets: [{ name: d, kind: tiles, incoming: i, samples: { id: i, image: x, shape: [1, 1, 1] } }]";
+        let mut config = Config::parse(text, Path::new("/")).expect("a good file");
+        let config = Arc::new(config.samples.remove(0));
+        let stage = Stage::new(100);
+        let shown = |newest| {
+            stage.metrics.published(&Snapshot {
+                samples: vec![SampleView {
+                    config: Arc::clone(&config),
+                    unlabelled: [0; 3],
+                    labelled: [0; 3],
+                    classes: BTreeMap::new(),
+                    newest,
+                    files_waiting: 0,
+                    predictions: None,
+                }],
+                ..Snapshot::default()
+            });
+            let samples = stage.samples();
+            samples
+                .get("forecastd_sample_newest_timestamp_seconds{dataset=\"d\"}")
+                .copied()
+        };
+        assert_eq!(shown(None), None);
+        assert_eq!(shown(Some(Timestamp(2_500_000_000))), Some(2.5));
+        assert_eq!(shown(None), None);
     }
 }

@@ -34,8 +34,8 @@ use crate::message::drop_totals::DropTotals;
 use crate::message::landed_file::Fingerprint;
 use crate::message::rejected::RejectReason;
 
-/// The version of `schema.sql`, `models.sql`, `samples.sql`, `trainings.sql` and `predictions.sql` together.
-const SCHEMA_VERSION: i64 = 6;
+/// The version of `schema.sql`, `models.sql`, `samples.sql`, `trainings.sql`, `predictions.sql` and `masks.sql` together.
+const SCHEMA_VERSION: i64 = 7;
 
 /// From version 1, where a content could be committed only once, to version 2.
 const FROM_VERSION_1: &str = "DROP INDEX drops_by_content;
@@ -49,8 +49,12 @@ const SAMPLES: &str = include_str!("samples.sql");
 
 /// What version 5 adds: trainings.
 const TRAININGS: &str = include_str!("trainings.sql");
+
 /// What version 6 adds: predictions.
 const PREDICTIONS: &str = include_str!("predictions.sql");
+
+/// What version 7 adds: masks, and when and where samples were taken.
+const MASKS: &str = include_str!("masks.sql");
 
 /// How long to wait for someone who looks into the ledger with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,7 +100,10 @@ impl Ledger {
             if version < 5 {
                 migration.execute_batch(TRAININGS)?;
             }
-            migration.execute_batch(PREDICTIONS)?;
+            if version < 6 {
+                migration.execute_batch(PREDICTIONS)?;
+            }
+            migration.execute_batch(MASKS)?;
             migration.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             migration.commit()?;
         }

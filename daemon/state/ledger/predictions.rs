@@ -1,13 +1,22 @@
 //! What the ledger knows of predictions: for each sample the last word.
 
+use forecastd_models::dasha::mask::unpack;
 use rusqlite::params;
 
 use super::Ledger;
 use super::samples::label_of;
 use crate::message::content_key::ContentKey;
 use crate::message::prediction::{KeptPrediction, Predictions};
-use crate::message::sample::Label;
+use crate::message::sample::{Label, MaskLabel};
 use crate::state::error::StateError;
+
+/// What a version said of a sample's positions.
+#[derive(Debug)]
+pub(in crate::state) struct SaidMask {
+    pub(in crate::state) version: ContentKey,
+    pub(in crate::state) label: MaskLabel,
+    pub(in crate::state) mask: Vec<u8>,
+}
 
 impl Ledger {
     /// Enters what was said of samples, as one durable transaction.
@@ -17,9 +26,10 @@ impl Ledger {
         predictions: &Predictions,
     ) -> Result<(), StateError> {
         let transaction = self.connection.transaction()?;
-        let sql = "INSERT INTO predictions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET
+        let sql = "INSERT INTO predictions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET
                    content = excluded.content, version = excluded.version, said = excluded.said,
-                   shadow = excluded.shadow, shadow_said = excluded.shadow_said";
+                   shadow = excluded.shadow, shadow_said = excluded.shadow_said, mask = excluded.mask,
+                   shadow_mask = excluded.shadow_mask";
         let mut upsert = transaction.prepare_cached(sql)?;
         for said in &predictions.said {
             let shadow = said.shadow.as_ref().zip(predictions.shadow);
@@ -31,10 +41,40 @@ impl Ledger {
                 said.label.as_ref().map(Label::to_json),
                 shadow.map(|(_, version)| version.0.to_vec()),
                 shadow.map(|(label, _)| label.to_json()),
+                said.mask.as_deref(),
+                shadow.and(said.shadow_mask.as_deref()),
             ])?;
         }
         drop(upsert);
         Ok(transaction.commit()?)
+    }
+
+    /// The masks of so many positions that were said of these elements.
+    pub(in crate::state) fn said_masks(
+        &self,
+        dataset: i64,
+        id: &str,
+        content: &[u8; 32],
+        positions: usize,
+    ) -> Result<Vec<SaidMask>, StateError> {
+        let sql = "SELECT version, said, mask FROM predictions WHERE dataset = ?1 AND id = ?2 AND content = ?3
+                   UNION ALL SELECT shadow, shadow_said, shadow_mask FROM predictions
+                   WHERE dataset = ?1 AND id = ?2 AND content = ?3 AND shadow IS NOT NULL";
+        let mut query = self.connection.prepare_cached(sql)?;
+        let mut rows = query.query(params![dataset, id, &content[..]])?;
+        let mut masks = Vec::new();
+        while let Some(row) = rows.next()? {
+            let version = ContentKey(row.get(0)?);
+            let said = row.get::<_, Option<String>>(1)?.as_deref().map(label_of).transpose()?;
+            let packed = row.get::<_, Option<Vec<u8>>>(2)?;
+            let (Some(Label::Mask(label)), Some(packed)) = (said, packed) else {
+                continue;
+            };
+            if let Some(mask) = unpack(&packed, positions) {
+                masks.push(SaidMask { version, label, mask });
+            }
+        }
+        Ok(masks)
     }
 
     /// What was said of the elements that count, in no order.

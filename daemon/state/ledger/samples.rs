@@ -1,17 +1,19 @@
 //! What the ledger knows of samples: for each id the row that counts.
 
+use forecastd_models::Timestamp;
 use forecastd_models::dasha::Split;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::Ledger;
-use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::sample::{Label, Place, SampleEntry, SamplePlace, Taken};
 use crate::state::error::StateError;
 use crate::state::samples::Known;
 
 impl Ledger {
     /// What counts for an id.
     pub(in crate::state) fn sample(&self, dataset: i64, id: &str) -> Result<Option<Known>, StateError> {
-        let sql = "SELECT sequence, row, split, label, content FROM samples WHERE dataset = ?1 AND id = ?2";
+        let sql = "SELECT sequence, row, split, label, content, time, latitude, longitude FROM samples
+                   WHERE dataset = ?1 AND id = ?2";
         let mut query = self.connection.prepare_cached(sql)?;
         let known = query.query_row(params![dataset, id], |row| {
             Ok((
@@ -24,6 +26,7 @@ impl Ledger {
                     split: Split::Train,
                     label: row.get(3)?,
                     content: row.get(4)?,
+                    taken: taken(row, 5)?,
                 },
             ))
         });
@@ -44,7 +47,8 @@ impl Ledger {
 
     /// Everything that counts, in the order in which it was committed.
     pub(in crate::state) fn samples(&self, dataset: i64) -> Result<Vec<SampleEntry>, StateError> {
-        let sql = "SELECT id, sequence, row, split, label FROM samples WHERE dataset = ?1 ORDER BY sequence, row";
+        let sql = "SELECT id, sequence, row, split, label, time, latitude, longitude FROM samples WHERE dataset = ?1
+                   ORDER BY sequence, row";
         let mut query = self.connection.prepare_cached(sql)?;
         let mut rows = query.query([dataset])?;
         let mut entries = Vec::new();
@@ -58,7 +62,9 @@ impl Ledger {
                 },
                 split: split_of(row.get(3)?)?,
                 label: label.as_deref().map(label_of).transpose()?,
+                taken: taken(row, 5)?,
                 same_elements: false,
+                compared: Vec::new(),
             });
         }
         Ok(entries)
@@ -71,8 +77,10 @@ pub(super) fn upsert(
     dataset: i64,
     samples: &[(String, Known)],
 ) -> Result<(), StateError> {
-    let sql = "INSERT INTO samples VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET sequence = excluded.sequence,
-               row = excluded.row, split = excluded.split, label = excluded.label, content = excluded.content";
+    let sql = "INSERT INTO samples VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO UPDATE SET
+               sequence = excluded.sequence, row = excluded.row, split = excluded.split, label = excluded.label,
+               content = excluded.content, time = excluded.time, latitude = excluded.latitude,
+               longitude = excluded.longitude";
     let mut upsert = transaction.prepare_cached(sql)?;
     for (id, known) in samples {
         let Known {
@@ -80,6 +88,7 @@ pub(super) fn upsert(
             split,
             label,
             content,
+            taken: Taken { time, place: at },
         } = known;
         upsert.execute(params![
             dataset,
@@ -88,10 +97,22 @@ pub(super) fn upsert(
             place.row,
             *split as u8,
             label,
-            &content[..]
+            &content[..],
+            time.map(|time| time.0),
+            at.map(|at| at.latitude),
+            at.map(|at| at.longitude),
         ])?;
     }
     Ok(())
+}
+
+/// The columns time, latitude, longitude, from `first` on.
+fn taken(row: &Row<'_>, first: usize) -> rusqlite::Result<Taken> {
+    let degrees = row.get::<_, Option<f64>>(first + 1)?.zip(row.get(first + 2)?);
+    Ok(Taken {
+        time: row.get::<_, Option<i64>>(first)?.map(Timestamp),
+        place: degrees.map(|(latitude, longitude)| Place { latitude, longitude }),
+    })
 }
 
 fn split_of(byte: u8) -> Result<Split, StateError> {

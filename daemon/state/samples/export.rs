@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use forecastd_config::{DatasetName, SampleForm};
 use forecastd_models::dasha::{CellFormat, SampleSet, Task};
 
-use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use super::segment::Kept;
+use crate::message::sample::{Label, MaskLabel, SampleEntry, SamplePlace};
 use crate::state::error::StateError;
 use crate::state::ledger::Ledger;
 
@@ -53,8 +54,12 @@ impl SampleExport {
         };
         entries.retain(|entry| entry.place.sequence <= through);
         let labels = labels(form, &entries);
-        let target = |entry: &SampleEntry| target_of(form.task, &labels, entry.label.as_ref()?);
-        entries.retain(|entry| target(entry).is_some());
+        entries.retain(|entry| {
+            entry
+                .label
+                .as_ref()
+                .is_some_and(|label| fits(form.task, &labels, label))
+        });
         fs::create_dir_all(folder).map_err(StateError::io("make the folder", folder))?;
         // A folder with a description is whole, so what describes an earlier attempt goes first.
         let description = folder.join("samples.json");
@@ -64,20 +69,9 @@ impl SampleExport {
             }
             _ => {}
         }
-        let mut hasher = blake3::Hasher::new();
-        let mut targets = Records::create(folder, "targets.bin")?;
-        let mut splits = Records::create(folder, "splits.bin")?;
-        for entry in &entries {
-            let target = target(entry).unwrap_or_default();
-            hasher.update(&target).update(&[entry.split as u8]);
-            targets.append(&target)?;
-            splits.append(&[entry.split as u8])?;
-        }
-        targets.finish()?;
-        splits.finish()?;
         let places: Vec<SamplePlace> = entries.iter().map(|entry| entry.place).collect();
         let mut set = SampleSet {
-            count: places.len() as u64,
+            count: 0,
             input: form.shape.clone(),
             element: form.element.clone(),
             task: form.task,
@@ -85,29 +79,44 @@ impl SampleExport {
             hash: String::new(),
             cells: CellFormat {
                 layout: form.layout,
-                mask_threshold: None,
+                mask_threshold: form.mask_threshold,
             },
             series: None,
         };
+        let mut hasher = blake3::Hasher::new();
         let mut inputs = Records::create(folder, "inputs.bin")?;
-        let mut append = |elements: &[u8]| {
+        let mut targets = Records::create(folder, "targets.bin")?;
+        let mut splits = Records::create(folder, "splits.bin")?;
+        let mut labelled = entries.iter().filter_map(|entry| entry.label.as_ref());
+        let append = |_, kept: Kept<'_>| {
             if !goes_on() {
                 return Err(StateError::GivenUp);
             }
-            if elements.len() != set.input_bytes() {
+            let label = labelled.next().expect("samples are read in the order of their entries");
+            if kept.elements.len() != set.input_bytes() {
                 return Err(StateError::OtherShape {
                     dataset: dataset.to_string(),
-                    found: elements.len(),
+                    found: kept.elements.len(),
                     expected: set.input_bytes(),
                 });
             }
-            hasher.update(elements);
-            inputs.append(elements)
+            let Some(target) = target_of(&set, label, kept.mask) else {
+                return Ok(());
+            };
+            let split = [kept.split as u8];
+            hasher.update(&target).update(&split).update(kept.elements);
+            inputs.append(kept.elements)?;
+            targets.append(&target)?;
+            splits.append(&split)?;
+            set.count += 1;
+            Ok(())
         };
         if let Some(id) = id {
-            super::read(&self.ledger, id, &segments, &places, |_, elements| append(elements))?;
+            super::read(&self.ledger, id, &segments, &places, append)?;
         }
-        inputs.finish()?;
+        for file in [inputs, targets, splits] {
+            file.finish()?;
+        }
         set.hash = hasher.finalize().to_hex().to_string();
         let text = serde_json::to_vec_pretty(&set).expect("a description is plain data");
         let mut partial = Records::create(folder, "samples.json.partial")?;
@@ -128,32 +137,40 @@ fn labels(form: &SampleForm, entries: &[SampleEntry]) -> Vec<String> {
         return form.columns.label.iter().cloned().collect();
     }
     let trained = entries.iter().filter(|entry| entry.split as u8 == 0);
-    let classes = trained.flat_map(|entry| match &entry.label {
-        Some(Label::Class(class)) => vec![class],
-        Some(Label::Classes(classes)) => classes.iter().collect(),
-        _ => Vec::new(),
-    });
-    let classes: BTreeSet<&String> = classes.collect();
+    let labels = trained.filter_map(|entry| entry.label.as_ref());
+    let classes: BTreeSet<&String> = labels.flat_map(Label::classes).collect();
     classes.into_iter().cloned().collect()
 }
 
-/// A sample's target record, if its label fits the task and the outputs.
-fn target_of(task: Task, labels: &[String], label: &Label) -> Option<Vec<u8>> {
-    let place = |class: &String| labels.iter().position(|label| label == class);
+/// Whether a label fits the task and the outputs. Of a mask its own numbers have the last word.
+fn fits(task: Task, labels: &[String], label: &Label) -> bool {
     match (task, label) {
-        (Task::Classify, Label::Class(class)) => Some((place(class)? as u32).to_le_bytes().to_vec()),
-        (Task::Multilabel, Label::Classes(classes)) => {
-            let mut record = vec![0; labels.len()];
+        (Task::Classify, Label::Class(_)) | (Task::Multilabel, Label::Classes(_)) | (Task::Segment, Label::Mask(_)) => {
+            label.classes().all(|class| labels.contains(class))
+        }
+        (Task::Regress, Label::Numbers(numbers)) => numbers.len() == labels.len(),
+        _ => false,
+    }
+}
+
+/// A sample's target record. None where the numbers in its mask were called otherwise when it came.
+fn target_of(set: &SampleSet, label: &Label, mask: Option<&[u8]>) -> Option<Vec<u8>> {
+    let place = |class: &String| set.labels.iter().position(|label| label == class);
+    Some(match label {
+        Label::Class(class) => (place(class)? as u32).to_le_bytes().to_vec(),
+        Label::Classes(classes) => {
+            let mut record = vec![0; set.labels.len()];
             for class in classes {
                 record[place(class)?] = 1;
             }
-            Some(record)
+            record
         }
-        (Task::Regress, Label::Numbers(numbers)) if numbers.len() == labels.len() => {
-            Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        Label::Numbers(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+        Label::Mask(label) => {
+            let mask = mask.filter(|mask| mask.len() == set.target_bytes())?;
+            (MaskLabel::of(mask, &set.labels).as_ref() == Some(label)).then(|| mask.to_vec())?
         }
-        _ => None,
-    }
+    })
 }
 
 /// A file in the making.

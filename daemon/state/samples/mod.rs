@@ -1,8 +1,11 @@
 //! Samples of tiles and sequences: elements in immutable segments, one a drop, and in the ledger what counts for each id.
 //!
-//! A row with the elements, the label and the split that count already is a duplicate. Any other is committed, and counts
-//! from then on: its elements, its label, its split. A row without a label takes none away from equal elements. Segments
-//! of samples are never merged and never expire; what a revision replaced stays in its segment.
+//! A row with the elements, the label, the split, the time and the place that count already is a duplicate. Any other is
+//! committed, and counts from then on: its elements, its label, its split, its time and place. Of equal elements a row takes
+//! nothing away by saying nothing: label, time and place stay what they were. A mask lies in the segment of its row, though,
+//! so a row without one is a duplicate of equal elements with one, whatever else it says. Two masks are the same that have
+//! the same bytes and the same names of their classes. Segments of samples are never merged and never expire; what a
+//! revision replaced stays in its segment.
 
 mod export;
 mod predictions;
@@ -13,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use forecastd_config::DatasetName;
-use forecastd_models::dasha::Split;
+use forecastd_models::dasha::{Split, mask};
 
 pub use export::SampleExport;
 pub use reader::{KeptSample, SampleReader};
@@ -25,8 +28,8 @@ use super::ledger::{Ending, Ledger};
 use super::segments::{self, Segment};
 use super::{DropMeta, Store};
 use crate::message::account::RowAccount;
-use crate::message::sample::{Label, Sample, SampleDrop, SampleEntry, SamplePlace};
-use segment::Writer;
+use crate::message::sample::{ComparedMask, Label, Sample, SampleDrop, SampleEntry, SamplePlace, Taken};
+use segment::{Kept, Writer};
 
 /// What counts for an id.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +38,29 @@ pub(super) struct Known {
     pub(super) split: Split,
     pub(super) label: Option<String>,
     pub(super) content: [u8; 32],
+    pub(super) taken: Taken,
 }
 
 impl Known {
-    fn says(&self, sample: &Sample, content: &[u8; 32]) -> bool {
+    /// Whether a sample of the same elements says nothing that is not known.
+    fn says(&self, sample: &Sample) -> bool {
         let same_label = sample.label.is_none() || sample.label == self.label;
-        self.content == *content && same_label && self.split == sample.split
+        let same_taken = sample.taken.or(self.taken) == self.taken;
+        let all_the_same = same_label && self.split == sample.split && same_taken;
+        all_the_same || (sample.label.is_none() && self.has_mask())
+    }
+
+    /// A sample of the same elements with what it leaves open. A mask cannot be told: its segment is damaged.
+    fn complete(&self, sample: &mut Sample) {
+        sample.taken = sample.taken.or(self.taken);
+        if sample.label.is_none() && !self.has_mask() {
+            sample.label.clone_from(&self.label);
+        }
+    }
+
+    fn has_mask(&self) -> bool {
+        let label = self.label.as_deref().and_then(Label::from_json);
+        matches!(label, Some(Label::Mask(_)))
     }
 }
 
@@ -78,25 +98,32 @@ impl Store {
         let live: HashMap<i64, Segment> = live.into_iter().map(|segment| (segment.sequence, segment)).collect();
         let sequence = self.ledger.next_drop()?;
         let mut writer = Writer::new(&self.disk, &folder, sequence, meta.received);
-        let (mut fresh, mut same_elements) = (Vec::new(), Vec::new());
+        let (mut fresh, mut seen_before) = (Vec::new(), Vec::new());
         let spool = self.spool();
-        while let Some(sample) = samples.next().map_err(StateError::io("read", &spool))? {
+        while let Some(mut sample) = samples.next().map_err(StateError::io("read", &spool))? {
             let content = *blake3::hash(&sample.elements).as_bytes();
             let before = self.ledger.sample(id, &sample.id)?;
+            let before = before.filter(|known| known.content == content);
             if let Some(known) = &before
-                && known.says(&sample, &content)
+                && known.says(&sample)
                 && self.is_there(&folder, live.get(&known.place.sequence))?
             {
                 account.duplicate += 1;
                 continue;
             }
-            same_elements.push(before.is_some_and(|known| known.content == content));
+            if let Some(known) = &before {
+                known.complete(&mut sample);
+            }
+            let truth = sample.mask.as_deref().zip(sample.label.as_deref());
+            let compared = self.compared(id, (&sample.id, &content), truth)?;
+            seen_before.push((before.is_some(), compared));
             let row = writer.push(&sample, &content)?;
             let known = Known {
                 place: SamplePlace { sequence, row },
                 split: sample.split,
                 label: sample.label,
                 content,
+                taken: sample.taken,
             };
             fresh.push((sample.id, known));
         }
@@ -112,13 +139,41 @@ impl Store {
         if let Some(dataset) = self.datasets.get_mut(&meta.dataset) {
             dataset.newest = dataset.newest.max(segment.map(|segment| segment.newest));
         }
-        let fresh = fresh.into_iter().zip(same_elements);
-        let fresh = fresh.map(|((id, known), same_elements)| SampleEntry {
+        let fresh = fresh.into_iter().zip(seen_before);
+        let fresh = fresh.map(|((id, known), (same_elements, compared))| SampleEntry {
             same_elements,
+            compared,
             ..entry(id, known)
         });
         let fresh = fresh.collect();
         Ok(CommittedSamples { account, fresh })
+    }
+
+    /// What versions said of the positions of these very elements, beside what is true of them: a mask and its label. Masks
+    /// are kept by the state alone, so it is the state that compares them.
+    fn compared(
+        &self,
+        dataset: i64,
+        (id, content): (&str, &[u8; 32]),
+        truth: Option<(&[u8], &str)>,
+    ) -> Result<Vec<ComparedMask>, StateError> {
+        let label = truth.and_then(|(truth, label)| Some((truth, Label::from_json(label)?)));
+        let Some((truth, Label::Mask(label))) = label else {
+            return Ok(Vec::new());
+        };
+        let said = self.ledger.said_masks(dataset, id, content, truth.len())?;
+        let name = label.names(truth);
+        let compared = said.into_iter().map(|said| {
+            let said_name = said.label.names(&said.mask);
+            let pairs = mask::compare(truth, &said.mask).into_iter();
+            let named = pairs
+                .filter_map(|(truth, said, count)| Some((said_name(said)?.to_owned(), name(truth)?.to_owned(), count)));
+            ComparedMask {
+                version: said.version,
+                pairs: named.collect(),
+            }
+        });
+        Ok(compared.collect())
     }
 
     /// Tells what counts for each id of a dataset. No segment is read: of each only its length is looked at.
@@ -135,8 +190,9 @@ impl Store {
         &self,
         dataset: &DatasetName,
         places: &[SamplePlace],
-        take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
+        mut take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
+        let take = |place, kept: Kept<'_>| take(place, kept.elements);
         let Some(known) = self.datasets.get(dataset) else {
             return Ok(());
         };
@@ -167,13 +223,13 @@ fn recover(ledger: &Ledger, id: i64, dataset: &str, folder: &Path) -> Result<Rec
     Ok(RecoveredSamples { entries, damaged })
 }
 
-/// Hands the elements of samples to `take`, segment by segment and in the order of rows.
+/// Hands samples to `take`, segment by segment and in the order of rows.
 fn read(
     ledger: &Ledger,
     id: i64,
     folder: &Path,
     places: &[SamplePlace],
-    mut take: impl FnMut(SamplePlace, &[u8]) -> Result<(), StateError>,
+    mut take: impl FnMut(SamplePlace, Kept<'_>) -> Result<(), StateError>,
 ) -> Result<(), StateError> {
     let wanted: HashSet<SamplePlace> = places.iter().copied().collect();
     let sequences: HashSet<i64> = places.iter().map(|place| place.sequence).collect();
@@ -186,7 +242,7 @@ fn read(
         segment::read(folder, &segment, |row, kept| {
             let place = SamplePlace { sequence, row };
             if wanted.contains(&place) {
-                take(place, kept.elements)
+                take(place, kept)
             } else {
                 Ok(())
             }
@@ -201,7 +257,9 @@ fn entry(id: String, known: Known) -> SampleEntry {
         place: known.place,
         split: known.split,
         label: known.label.as_deref().and_then(Label::from_json),
+        taken: known.taken,
         same_elements: false,
+        compared: Vec::new(),
     }
 }
 
@@ -221,11 +279,22 @@ pub(super) fn check(folder: &Path, segment: &Segment) -> Result<(), StateError> 
     let mut rows = 0;
     segment::read(folder, segment, |row, kept| {
         rows += 1;
-        if blake3::hash(kept.elements).as_bytes() == kept.content {
-            return Ok(());
+        let wrong = |what: &str| {
+            let detail = format!("row {row}: its {what} not what the hash says");
+            Err(StateError::damaged(&folder.join(&segment.file), detail))
+        };
+        if blake3::hash(kept.elements).as_bytes() != kept.content {
+            return wrong("elements are");
         }
-        let detail = format!("row {row}: its elements are not what their hash says");
-        Err(StateError::damaged(&folder.join(&segment.file), detail))
+        let label = kept.label.and_then(Label::from_json);
+        let of_label = match &label {
+            Some(Label::Mask(label)) => Some(label.mask.0),
+            _ => None,
+        };
+        match kept.mask.map(|mask| *blake3::hash(mask).as_bytes()) == of_label {
+            true => Ok(()),
+            false => wrong("mask is"),
+        }
     })?;
     if rows != segment.rows {
         let detail = format!("{rows} rows, the manifest says {}", segment.rows);
@@ -250,6 +319,7 @@ pub(super) fn check_index(
                 split: kept.split,
                 label: kept.label.map(str::to_owned),
                 content: *kept.content,
+                taken: kept.taken,
             };
             counts.insert(kept.id.to_owned(), entry(kept.id.to_owned(), known));
             Ok(())

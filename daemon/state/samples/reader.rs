@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::segment;
+use crate::message::sample::Taken;
 use crate::state::error::StateError;
 use crate::state::ledger::Ledger;
 use crate::state::segments;
@@ -25,6 +26,8 @@ pub struct KeptSample<'a> {
     pub content: &'a [u8; 32],
     /// Its record.
     pub elements: &'a [u8],
+    /// When and where it was taken.
+    pub taken: Taken,
 }
 
 impl SampleReader {
@@ -58,6 +61,7 @@ impl SampleReader {
                 id: kept.id,
                 content: kept.content,
                 elements: kept.elements,
+                taken: kept.taken,
             }),
             Err(_) => Ok(()),
         })

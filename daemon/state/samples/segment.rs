@@ -4,16 +4,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt8Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    UInt8Array,
+};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, UInt8Type};
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::Split;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use crate::message::sample::Sample;
+use crate::message::sample::{Place, Sample, Taken};
 use crate::state::durable::Disk;
 use crate::state::error::StateError;
 use crate::state::segments::{FINAL_LEVEL, Hashing, Segment, TEMPORARY, into_io};
@@ -40,8 +43,11 @@ pub(super) struct Kept<'a> {
     pub(super) label: Option<&'a str>,
     pub(super) content: &'a [u8; 32],
     pub(super) elements: &'a [u8],
+    pub(super) mask: Option<&'a [u8]>,
+    pub(super) taken: Taken,
 }
 
+/// The last four columns are there since version 7 of the ledger; segments from before lack them.
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Utf8, false),
@@ -49,6 +55,10 @@ fn schema() -> SchemaRef {
         Field::new("label", DataType::Utf8, true),
         Field::new("content", DataType::FixedSizeBinary(32), false),
         Field::new("elements", DataType::Binary, false),
+        Field::new("mask", DataType::Binary, true),
+        Field::new("time", DataType::Int64, true),
+        Field::new("latitude", DataType::Float64, true),
+        Field::new("longitude", DataType::Float64, true),
     ]))
 }
 
@@ -71,6 +81,8 @@ struct Buffer {
     labels: Vec<Option<String>>,
     contents: Vec<[u8; 32]>,
     elements: Vec<Vec<u8>>,
+    masks: Vec<Option<Vec<u8>>>,
+    taken: Vec<Taken>,
     bytes: usize,
 }
 
@@ -96,7 +108,9 @@ impl<'a> Writer<'a> {
         buffer.labels.push(sample.label.clone());
         buffer.contents.push(*content);
         buffer.elements.push(sample.elements.clone());
-        buffer.bytes += sample.elements.len();
+        buffer.masks.push(sample.mask.clone());
+        buffer.taken.push(sample.taken);
+        buffer.bytes += sample.elements.len() + sample.mask.as_ref().map_or(0, Vec::len);
         self.rows += 1;
         if self.buffer.bytes >= GROUP_BYTES || self.buffer.ids.len() >= GROUP_ROWS {
             self.flush()?;
@@ -186,14 +200,22 @@ fn properties() -> WriterProperties {
 impl Buffer {
     fn into_batch(self) -> RecordBatch {
         let contents = FixedSizeBinaryArray::try_from_iter(self.contents.iter());
-        let columns: [ArrayRef; 5] = [
+        let places = || self.taken.iter().map(|taken| taken.place);
+        let times = self.taken.iter().map(|taken| taken.time.map(|time| time.0));
+        let latitudes = places().map(|place| place.map(|place| place.latitude));
+        let longitudes = places().map(|place| place.map(|place| place.longitude));
+        let columns: [ArrayRef; 9] = [
             Arc::new(StringArray::from_iter_values(&self.ids)),
             Arc::new(UInt8Array::from(self.splits)),
             Arc::new(StringArray::from_iter(&self.labels)),
             Arc::new(contents.expect("at least one, all of one length")),
             Arc::new(BinaryArray::from_iter_values(&self.elements)),
+            Arc::new(BinaryArray::from_iter(&self.masks)),
+            Arc::new(Int64Array::from_iter(times)),
+            Arc::new(Float64Array::from_iter(latitudes)),
+            Arc::new(Float64Array::from_iter(longitudes)),
         ];
-        RecordBatch::try_new(schema(), columns.into()).expect("five columns of the schema's types and one length")
+        RecordBatch::try_new(schema(), columns.into()).expect("nine columns of the schema's types and one length")
     }
 }
 
@@ -223,28 +245,75 @@ pub(super) fn read<E: From<StateError>>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(damaged(&"it is gone").into()),
         file => file.map_err(StateError::io("open", &path))?,
     };
-    let options = ArrowReaderOptions::new().with_schema(schema());
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(GROUP_ROWS).build())
         .map_err(|error| damaged(&error))?;
     let mut row = 0;
     for batch in reader {
         let batch = batch.map_err(|error| damaged(&error))?;
-        let (ids, labels) = (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
-        let splits = batch.column(1).as_primitive::<UInt8Type>().values();
-        let contents = batch.column(3).as_fixed_size_binary();
-        let elements = batch.column(4).as_binary::<i32>();
-        for (place, (id, label)) in ids.iter().zip(labels.iter()).enumerate() {
-            let kept = Kept {
-                id: id.unwrap_or_default(),
-                split: Split::from_byte(splits[place]).ok_or_else(|| damaged(&"a split that is none"))?,
-                label,
-                content: contents.value(place).try_into().expect("the column is 32 bytes wide"),
-                elements: elements.value(place),
-            };
-            take(row, kept)?;
+        let columns = Columns::of(&batch).ok_or_else(|| damaged(&"its columns are not those of samples"))?;
+        for place in 0..batch.num_rows() {
+            take(row, columns.row(place).ok_or_else(|| damaged(&"a split that is none"))?)?;
             row += 1;
         }
     }
     Ok(())
+}
+
+/// Some rows of a segment, by column.
+struct Columns<'a> {
+    ids: &'a StringArray,
+    splits: &'a UInt8Array,
+    labels: &'a StringArray,
+    contents: &'a FixedSizeBinaryArray,
+    elements: &'a BinaryArray,
+    masks: Option<&'a BinaryArray>,
+    times: Option<&'a Int64Array>,
+    /// Latitudes and longitudes.
+    degrees: Option<[&'a Float64Array; 2]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch) -> Option<Self> {
+        let column = |name| batch.column_by_name(name);
+        let degrees = |name| column(name)?.as_primitive_opt::<Float64Type>();
+        let contents = column("content")?.as_fixed_size_binary_opt()?;
+        Some(Self {
+            ids: column("id")?.as_string_opt()?,
+            splits: column("split")?.as_primitive_opt::<UInt8Type>()?,
+            labels: column("label")?.as_string_opt()?,
+            contents: (contents.value_length() == 32).then_some(contents)?,
+            elements: column("elements")?.as_binary_opt()?,
+            masks: column("mask").and_then(|masks| masks.as_binary_opt()),
+            times: column("time").and_then(|times| times.as_primitive_opt::<Int64Type>()),
+            degrees: degrees("latitude").zip(degrees("longitude")).map(Into::into),
+        })
+    }
+
+    /// Nothing where its split is none.
+    fn row(&self, row: usize) -> Option<Kept<'a>> {
+        let place = self.degrees.and_then(|[latitudes, longitudes]| {
+            let is_there = !latitudes.is_null(row) && !longitudes.is_null(row);
+            is_there.then(|| Place {
+                latitude: latitudes.value(row),
+                longitude: longitudes.value(row),
+            })
+        });
+        let times = self.times.filter(|times| !times.is_null(row));
+        Some(Kept {
+            id: self.ids.value(row),
+            split: Split::from_byte(self.splits.value(row))?,
+            label: (!self.labels.is_null(row)).then(|| self.labels.value(row)),
+            content: self.contents.value(row).try_into().ok()?,
+            elements: self.elements.value(row),
+            mask: self
+                .masks
+                .filter(|masks| !masks.is_null(row))
+                .map(|masks| masks.value(row)),
+            taken: Taken {
+                time: times.map(|times| Timestamp(times.value(row))),
+                place,
+            },
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod masks;
 mod model;
 mod predictions;
 mod registry;
@@ -276,7 +277,12 @@ fn only_what_the_clock_or_the_configuration_refused_makes_a_known_content_new() 
         let copy = scene.file(&rows);
         let mendable = matches!(
             reason,
-            RowReason::Future | RowReason::TooOld | RowReason::TooManyChannels | RowReason::BadLabel
+            RowReason::Future
+                | RowReason::TooOld
+                | RowReason::TooManyChannels
+                | RowReason::BadLabel
+                | RowReason::BadTime
+                | RowReason::BadPlace
         );
         assert_eq!(scene.lookup(&copy) == Lookup::New, mendable, "{reason:?}");
     }

@@ -25,6 +25,9 @@ fn said(rows: &[Row<'_>]) -> Predictions {
         label: label.map(class),
         probability: None,
         shadow: shadow.map(class),
+        agreement: None,
+        mask: None,
+        shadow_mask: None,
     });
     Predictions {
         version: VERSION,
@@ -86,7 +89,7 @@ fn predictions_that_die_at_any_step_were_kept_or_are_to_be_made_again() {
         |scene| {
             commit(scene, 1, &told);
         },
-        |scene| scene.store().keep_predictions(&"a".into(), &all),
+        |scene| scene.store().keep_predictions(&"a".into(), &all).map(drop),
         |scene| assert!(matches!(kept(scene).len(), 0 | 2), "all or none"),
     );
     assert_eq!(deaths, 2, "before and after the transaction");

@@ -8,7 +8,7 @@ use forecastd_models::dasha::Split;
 
 use super::crash::at_every_step;
 use super::*;
-use crate::message::sample::{Label, Sample, SampleDrop, SamplePlace};
+use crate::message::sample::{Label, Sample, SampleDrop, SamplePlace, Taken};
 
 /// A sample of two bytes: id, elements, label.
 pub(super) type Told = (&'static str, [u8; 2], Option<&'static str>);
@@ -33,20 +33,26 @@ fn file(scene: &mut Scene, number: u64) -> DropMeta {
     }
 }
 
-pub(super) fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<CommittedSamples, StateError> {
+/// Commits these samples as the drop of this number.
+pub(super) fn give(scene: &mut Scene, number: u64, samples: Vec<Sample>) -> Result<CommittedSamples, StateError> {
     let meta = file(scene, number);
+    let account = RowAccount {
+        seen: samples.len() as u64,
+        ..RowAccount::default()
+    };
+    scene.store().commit_samples(&meta, &mut Given(samples.into()), account)
+}
+
+pub(super) fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<CommittedSamples, StateError> {
     let sample = |(id, elements, label): &Told| Sample {
         id: (*id).to_owned(),
         split: if id.starts_with('t') { Split::Test } else { Split::Train },
         label: label.map(|label| class(label).to_json()),
+        mask: None,
+        taken: Taken::default(),
         elements: elements.to_vec(),
     };
-    let account = RowAccount {
-        seen: told.len() as u64,
-        ..RowAccount::default()
-    };
-    let mut given = Given(told.iter().map(sample).collect());
-    scene.store().commit_samples(&meta, &mut given, account)
+    give(scene, number, told.iter().map(sample).collect())
 }
 
 pub(super) fn commit(scene: &mut Scene, number: u64, told: &[Told]) -> RowAccount {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use forecastd_config::SampleForm;
 use forecastd_models::dasha::live::{THERE, likeliest};
-use forecastd_models::dasha::{ModelDescription, Task};
+use forecastd_models::dasha::{ModelDescription, Task, mask};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::message::inference::{Infer, InferenceError, InferenceRequest, Outputs, Stage};
 use crate::message::model::ModelVersion;
 use crate::message::prediction::{PredictFault, Refusal};
-use crate::message::sample::Label;
+use crate::message::sample::{Label, MaskLabel};
 
 /// Samples of one request: half of what the child computes at once, so that others find room.
 const SAMPLES: usize = 32;
@@ -48,8 +48,8 @@ pub struct Predictor {
     patience: Duration,
 }
 
-/// What a network says of one sample: a score for each label.
-pub type Answer = Result<Vec<f32>, Refusal>;
+/// What a network says of one sample: a score for each label, or a class for each position.
+pub type Answer = Result<Outputs, Refusal>;
 
 /// Why nothing is said of any.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -97,14 +97,13 @@ impl Predictor {
     /// When not all of them can be answered just now.
     pub fn ask(&self, version: &ModelVersion, inputs: &[u8]) -> Result<Vec<Answer>, AskError> {
         let record = version.facts.description.input_bytes().max(1);
-        let outputs = version.facts.description.labels.len().max(1);
         let mut answers = Vec::with_capacity(inputs.len() / record);
         // Halves that are still to be asked, the next one last.
         let mut pieces = vec![inputs];
         while let Some(piece) = pieces.pop() {
             let count = piece.len() / record;
             match self.ask_patiently(version, piece, count) {
-                Ok(scores) => answers.extend(scores.chunks(outputs).map(|scores| Ok(scores.to_vec()))),
+                Ok(outputs) => answers.extend(each(&outputs, count).into_iter().map(Ok)),
                 Err(Unanswered::Sample(_) | Unanswered::Slow(_)) if count > 1 => {
                     let (first, second) = piece.split_at(count / 2 * record);
                     pieces.extend([second, first]);
@@ -116,7 +115,7 @@ impl Predictor {
         Ok(answers)
     }
 
-    fn ask_patiently(&self, version: &ModelVersion, inputs: &[u8], count: usize) -> Result<Vec<f32>, Unanswered> {
+    fn ask_patiently(&self, version: &ModelVersion, inputs: &[u8], count: usize) -> Result<Outputs, Unanswered> {
         let until = Instant::now() + self.patience;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -133,7 +132,7 @@ impl Predictor {
         }
     }
 
-    fn ask_once(&self, version: &ModelVersion, inputs: &[u8], count: usize) -> Result<Vec<f32>, Unanswered> {
+    fn ask_once(&self, version: &ModelVersion, inputs: &[u8], count: usize) -> Result<Outputs, Unanswered> {
         let asked = self.infer.infer(InferenceRequest {
             model: Arc::clone(&version.model),
             version: Some(version.version.to_string().into()),
@@ -144,13 +143,7 @@ impl Predictor {
         match self.wait(asked) {
             None => Err(unanswered(&InferenceError::Stopping)),
             Some(Err(error)) => Err(unanswered(&error)),
-            Some(Ok(answer)) => match answer.outputs {
-                Outputs::Scores(scores) => Ok(scores),
-                Outputs::Classes(_) => Err(Unanswered::Later(AskError {
-                    fault: PredictFault::Mismatch,
-                    detail: "the model answers with masks".to_owned(),
-                })),
-            },
+            Some(Ok(answer)) => Ok(answer.outputs),
         }
     }
 
@@ -163,6 +156,21 @@ impl Predictor {
                 _ = stopping.wait_for(|stopping| *stopping) => None,
             }
         })
+    }
+}
+
+/// The outputs of a request's samples, one after the other.
+fn each(outputs: &Outputs, count: usize) -> Vec<Outputs> {
+    fn of_samples<T: Clone>(values: &[T], count: usize, outputs: impl Fn(Vec<T>) -> Outputs) -> Vec<Outputs> {
+        let of_sample = values.len() / count.max(1);
+        values
+            .chunks_exact(of_sample.max(1))
+            .map(|values| outputs(values.to_vec()))
+            .collect()
+    }
+    match outputs {
+        Outputs::Scores(scores) => of_samples(scores, count, Outputs::Scores),
+        Outputs::Classes(classes) => of_samples(classes, count, Outputs::Classes),
     }
 }
 
@@ -199,10 +207,15 @@ pub fn samples_at_once(record: usize) -> usize {
     (BYTES / record.max(1)).clamp(1, SAMPLES)
 }
 
-/// What scores say: the likeliest class and its probability, the classes that are there, or the numbers themselves.
-pub fn said(description: &ModelDescription, scores: &[f32]) -> (Label, Option<f32>) {
+/// What outputs say: the likeliest class and its probability, the classes that are there, the numbers themselves, or what is
+/// in the mask; nothing where that has a class without a name.
+pub fn said(description: &ModelDescription, outputs: &Outputs) -> Option<(Label, Option<f32>)> {
     let labels = &description.labels;
-    match description.architecture.task {
+    let scores = match outputs {
+        Outputs::Classes(mask) => return Some((Label::Mask(MaskLabel::of(mask, labels)?), None)),
+        Outputs::Scores(scores) => scores,
+    };
+    Some(match description.architecture.task {
         Task::Classify => {
             let class = likeliest(scores);
             (Label::Class(labels[class].clone()), Some(scores[class]))
@@ -213,7 +226,15 @@ pub fn said(description: &ModelDescription, scores: &[f32]) -> (Label, Option<f3
             classes.sort_unstable();
             (Label::Classes(classes), None)
         }
-        Task::Regress | Task::Segment => (Label::Numbers(scores.to_vec()), None),
+        Task::Regress | Task::Segment => (Label::Numbers(scores.clone()), None),
+    })
+}
+
+/// How much of what two versions say of a sample is the same: all or nothing, of masks the share of their positions.
+pub fn agreement(one: &Outputs, other: &Outputs, same_label: bool) -> f64 {
+    match (one, other) {
+        (Outputs::Classes(one), Outputs::Classes(other)) => mask::agreement(one, other),
+        _ => f64::from(u8::from(same_label)),
     }
 }
 
@@ -228,6 +249,15 @@ pub fn mismatch(form: &SampleForm, description: &ModelDescription) -> Option<Str
         let (has, takes) = (&form.shape, &architecture.input);
         return Some(format!(
             "the dataset's samples have the shape {has:?}, the model takes {takes:?}"
+        ));
+    }
+    // A class of a mask is its number, whatever it is called here or there.
+    if let (Task::Segment, Some(ours)) = (form.task, &form.labels)
+        && !ours.starts_with(&description.labels)
+    {
+        let theirs = &description.labels;
+        return Some(format!(
+            "the dataset's masks have the classes {ours:?}, the model's {theirs:?}"
         ));
     }
     if form.element != description.element {

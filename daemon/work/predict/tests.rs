@@ -13,7 +13,7 @@ use crate::message::content_key::ContentKey;
 use crate::message::inference::{InferenceAnswer, InferenceCounts, InferenceFuture, ServedModel};
 use crate::message::model::{ModelFacts, ModelState};
 
-type Answerer = Box<dyn Fn(&[u8], usize) -> Result<Vec<f32>, InferenceError> + Send + Sync>;
+type Answerer = Box<dyn Fn(&[u8], usize) -> Result<Outputs, InferenceError> + Send + Sync>;
 
 /// Answers as it is told; knows the samples of each request.
 struct Fake {
@@ -31,7 +31,7 @@ impl fmt::Debug for Fake {
 impl Infer for Fake {
     fn infer(&self, request: InferenceRequest) -> InferenceFuture<'_> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let scores = (self.answer)(&request.inputs, asked.len());
+        let outputs = (self.answer)(&request.inputs, asked.len());
         assert_eq!(request.count as usize, request.inputs.len());
         asked.push(request.inputs);
         let version = request.version.expect("a version is asked for by name");
@@ -39,7 +39,7 @@ impl Infer for Fake {
             Ok(InferenceAnswer {
                 version,
                 description: Arc::new(description()),
-                outputs: Outputs::Scores(scores?),
+                outputs: outputs?,
                 queue: Duration::ZERO,
                 compute: Duration::ZERO,
                 batch: request.count,
@@ -93,7 +93,11 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(answer: impl Fn(&[u8], usize) -> Result<Vec<f32>, InferenceError> + Send + Sync + 'static) -> Self {
+    fn new(scores: impl Fn(&[u8], usize) -> Result<Vec<f32>, InferenceError> + Send + Sync + 'static) -> Self {
+        Self::answering(move |samples, before| scores(samples, before).map(Outputs::Scores))
+    }
+
+    fn answering(answer: impl Fn(&[u8], usize) -> Result<Outputs, InferenceError> + Send + Sync + 'static) -> Self {
         let fake = Arc::new(Fake {
             answer: Box::new(answer),
             asked: Mutex::default(),
@@ -125,6 +129,11 @@ fn twice(samples: &[u8]) -> Vec<f32> {
     samples.iter().flat_map(|sample| [f32::from(*sample); 2]).collect()
 }
 
+/// What comes of that.
+fn scores(sample: f32) -> Answer {
+    Ok(Outputs::Scores(vec![sample; 2]))
+}
+
 fn overloaded() -> InferenceError {
     InferenceError::Overloaded {
         model: "m".into(),
@@ -136,7 +145,7 @@ fn overloaded() -> InferenceError {
 fn every_sample_gets_its_own_answer() {
     let scene = Scene::new(|samples, _| Ok(twice(samples)));
     let answers = scene.predictor.ask(&version(), &[1, 2, 3]).expect("answered");
-    assert_eq!(answers, [1.0, 2.0, 3.0].map(|score| Ok(vec![score; 2])));
+    assert_eq!(answers, [1.0, 2.0, 3.0].map(scores));
     assert_eq!(scene.asked(), [[1, 2, 3]]);
 }
 
@@ -162,7 +171,7 @@ fn a_sample_that_cannot_be_answered_is_found_and_costs_the_others_nothing() {
         .map(|sample| match sample {
             2 => Err(Refusal::Failed),
             6 => Err(Refusal::Poison),
-            _ => Ok(vec![sample as f32; 2]),
+            _ => scores(sample as f32),
         })
         .collect();
     assert_eq!(answers, expected);
@@ -178,7 +187,7 @@ fn what_is_overloaded_or_not_ready_is_asked_again_for_a_while() {
         }),
         _ => Ok(twice(samples)),
     });
-    assert_eq!(scene.predictor.ask(&version(), &[4]), Ok(vec![Ok(vec![4.0; 2])]));
+    assert_eq!(scene.predictor.ask(&version(), &[4]), Ok(vec![scores(4.0)]));
     assert_eq!(scene.asked().len(), 3);
     let scene = Scene::new(|_, _| Err(overloaded()));
     let error = scene.predictor.ask(&version(), &[4, 5]).expect_err("nobody answers");
@@ -205,7 +214,7 @@ fn what_takes_too_long_is_asked_in_smaller_pieces() {
         _ => Ok(twice(samples)),
     });
     let answers = scene.predictor.ask(&version(), &[1, 2, 3, 4]).expect("answered");
-    assert_eq!(answers, [1.0, 2.0, 3.0, 4.0].map(|score| Ok(vec![score; 2])));
+    assert_eq!(answers, [1.0, 2.0, 3.0, 4.0].map(scores));
     let scene = Scene::new(move |_, _| Err(slow()));
     let error = scene.predictor.ask(&version(), &[1]).expect_err("too slow even alone");
     assert_eq!(error.fault, PredictFault::Deadline);
@@ -220,22 +229,42 @@ fn nothing_is_waited_for_once_the_daemon_stops() {
 }
 
 #[test]
-fn scores_say_the_likeliest_class_those_that_are_there_or_numbers() {
+fn a_mask_is_an_answer_like_any_other() {
+    let scene = Scene::answering(|samples, _| {
+        let masks = samples.iter().flat_map(|sample| [*sample, 0, 0]);
+        Ok(Outputs::Classes(masks.collect()))
+    });
+    let answers = scene.predictor.ask(&version(), &[1, 2]).expect("answered");
+    assert_eq!(answers, [1, 2].map(|class| Ok(Outputs::Classes(vec![class, 0, 0]))));
+}
+
+#[test]
+fn outputs_say_the_likeliest_class_those_that_are_there_numbers_or_what_is_in_a_mask() {
     let mut description = version().facts.description.clone();
-    let mut say = |task, scores: &[f32]| {
+    let mut say = |task, outputs: Outputs| {
         description.architecture.task = task;
-        said(&description, scores)
+        said(&description, &outputs)
     };
+    let scores = |scores: &[f32]| Outputs::Scores(scores.to_vec());
     assert_eq!(
-        say(Task::Classify, &[0.25, 0.75]),
-        (Label::Class("yes".to_owned()), Some(0.75))
+        say(Task::Classify, scores(&[0.25, 0.75])),
+        Some((Label::Class("yes".to_owned()), Some(0.75)))
     );
     let there = Label::Classes(vec!["no".to_owned()]);
-    assert_eq!(say(Task::Multilabel, &[0.5, 0.25]), (there, None));
+    assert_eq!(say(Task::Multilabel, scores(&[0.5, 0.25])), Some((there, None)));
     assert_eq!(
-        say(Task::Regress, &[1.0, -2.0]),
-        (Label::Numbers(vec![1.0, -2.0]), None)
+        say(Task::Regress, scores(&[1.0, -2.0])),
+        Some((Label::Numbers(vec![1.0, -2.0]), None))
     );
+    let mask = |mask: &[u8]| Outputs::Classes(mask.to_vec());
+    let Some((Label::Mask(label), None)) = say(Task::Segment, mask(&[1, 1, 0])) else {
+        panic!("a mask")
+    };
+    assert_eq!(label.classes, [("no".to_owned(), 1), ("yes".to_owned(), 2)]);
+    assert_eq!(say(Task::Segment, mask(&[2])), None, "a class without a name");
+    let [one, other] = [mask(&[1, 1, 0, 0]), mask(&[1, 0, 0, 0])];
+    assert_eq!(agreement(&one, &other, false), 0.75);
+    assert_eq!(agreement(&scores(&[0.3]), &scores(&[0.4]), true), 1.0);
 }
 
 #[test]
@@ -266,4 +295,16 @@ fn samples_of_another_shape_type_or_task_are_told() {
         let told = told(more).expect("it does not fit");
         assert!(told.contains(word), "{told}");
     }
+    let mut description = version().facts.description.clone();
+    description.architecture.task = Task::Segment;
+    let masks = |labels: &str| {
+        let text = text(&format!(
+            "shape: [1], dtype: u8, task: segment, label: y, labels: {labels}"
+        ));
+        let config = forecastd_config::Config::parse(&text, std::path::Path::new("/")).expect("a good file");
+        mismatch(&config.samples[0].form, &description)
+    };
+    assert_eq!(masks("[\"no\", \"yes\", more]"), None, "a class that came later");
+    let told = masks("[\"yes\", \"no\"]").expect("numbers mean something else");
+    assert!(told.contains("classes [\"yes\", \"no\"]"), "{told}");
 }

@@ -40,6 +40,8 @@ pub enum LiveOutcome {
         /// The mean of their squared errors.
         square: f64,
     },
+    /// A class for each position was to be told: what that is worth, a [`LiveConfusion`] tells.
+    Mask,
 }
 
 /// In what a [`LiveScore`] is told.
@@ -51,6 +53,8 @@ pub enum LiveMetric {
     MicroF1,
     /// Root of the mean squared error, in the numbers' own units; the only one of which less is better.
     Rmse,
+    /// The mean of the classes' intersection over union, all positions counted together.
+    MeanIou,
 }
 
 impl LiveMetric {
@@ -60,6 +64,7 @@ impl LiveMetric {
             Self::Accuracy => "accuracy",
             Self::MicroF1 => "micro_f1",
             Self::Rmse => "rmse",
+            Self::MeanIou => "mean_iou",
         }
     }
 }
@@ -83,6 +88,7 @@ impl LiveScore {
                 (LiveMetric::MicroF1, twice, twice + f64::from(extra) + f64::from(missed))
             }
             LiveOutcome::Numbers { square } => (LiveMetric::Rmse, square, 1.0),
+            LiveOutcome::Mask => (LiveMetric::MeanIou, 0.0, 0.0),
         };
         if self.metric != Some(metric) {
             *self = Self::default();
@@ -101,20 +107,24 @@ impl LiveScore {
         self.scored
     }
 
-    /// In what it is told, and how much; `None` before anything can be.
-    pub fn value(&self) -> Option<(LiveMetric, f64)> {
-        let whole = self.whole.value().filter(|whole| *whole > 0.0)?;
-        let ratio = self.part.value()? / whole;
+    /// In what it is told, and how much; `None` before anything can be. `confusion` is of the same predictions.
+    pub fn value(&self, confusion: &LiveConfusion) -> Option<(LiveMetric, f64)> {
         let metric = self.metric?;
+        let ratio = || {
+            let whole = self.whole.value().filter(|whole| *whole > 0.0)?;
+            Some(self.part.value()? / whole)
+        };
         let value = match metric {
-            LiveMetric::Rmse => ratio.sqrt(),
-            LiveMetric::Accuracy | LiveMetric::MicroF1 => ratio,
+            LiveMetric::Rmse => ratio()?.sqrt(),
+            LiveMetric::Accuracy | LiveMetric::MicroF1 => ratio()?,
+            LiveMetric::MeanIou => confusion.score(Metric::MeanIou)?,
         };
         Some((metric, value))
     }
 }
 
-/// Which class was said for which, so that a score by another metric than accuracy can be told.
+/// Which class was said for which, of samples or of the positions of masks, so that a score by another metric than accuracy
+/// can be told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LiveConfusion {
     /// The weight of the newest sample. It grows, so that none of the others need shrink.
@@ -133,22 +143,33 @@ impl LiveConfusion {
     /// Weights become whole numbers of this part of the newest.
     const FINEST: f64 = 1.0 / 16_777_216.0;
 
-    /// Takes a prediction whose truth came.
+    /// Takes a class whose truth came.
     pub fn add(&mut self, said: &str, truth: &str) {
+        self.add_positions([(said, truth, 1)]);
+    }
+
+    /// Takes a mask whose truth came: of classes said and true, the positions that have both.
+    pub fn add_positions<'c>(&mut self, pairs: impl IntoIterator<Item = (&'c str, &'c str, u64)>) {
         self.newest = (self.newest * (1.0 / HALF_LIFE).exp2()).max(1.0);
         if self.newest > Self::HEAVIEST {
             let heaviest = std::mem::replace(&mut self.newest, 1.0);
             let all = self.weights.values_mut().flat_map(BTreeMap::values_mut);
             all.for_each(|weight| *weight /= heaviest);
         }
+        for (said, truth, positions) in pairs {
+            self.weigh(said, truth, self.newest * positions as f64);
+        }
+    }
+
+    fn weigh(&mut self, said: &str, truth: &str, by: f64) {
         let pairs: usize = self.weights.values().map(BTreeMap::len).sum();
         let of_truth = match self.weights.get_mut(truth) {
             Some(of_truth) => of_truth,
             None => self.weights.entry(truth.into()).or_default(),
         };
         match of_truth.get_mut(said) {
-            Some(weight) => *weight += self.newest,
-            None if pairs < Self::PAIRS => drop(of_truth.insert(said.into(), self.newest)),
+            Some(weight) => *weight += by,
+            None if pairs < Self::PAIRS => drop(of_truth.insert(said.into(), by)),
             None => {}
         }
     }
@@ -171,6 +192,7 @@ impl LiveConfusion {
             Metric::BalancedAccuracy => confusion.balanced_accuracy(),
             Metric::Mcc => confusion.mcc(),
             Metric::MacroF1 => confusion.macro_f1(),
+            Metric::MeanIou => confusion.mean_iou(),
             _ => None,
         }
     }
@@ -184,10 +206,10 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Takes what both said of one sample.
-    pub fn add(&mut self, same: bool) {
+    /// Takes what both said of one sample: all the same, nothing the same, or of a mask the share of its positions.
+    pub fn add(&mut self, same: f64) {
         self.compared += 1;
-        self.same.add(f64::from(u8::from(same)), HALF_LIFE);
+        self.same.add(same, HALF_LIFE);
     }
 
     /// Samples that both have predicted.
@@ -195,13 +217,13 @@ impl Agreement {
         self.compared
     }
 
-    /// The share of which they said the same; `None` before the first.
+    /// The share of which they said the same, of masks the share of positions; `None` before the first.
     pub fn share(&self) -> Option<f64> {
         self.same.value()
     }
 }
 
-/// Which share of samples each class has had lately.
+/// Which share of samples each class has had lately, or which share of the positions of masks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClassShares {
     weight: f64,
@@ -209,13 +231,13 @@ pub struct ClassShares {
 }
 
 impl ClassShares {
-    /// Takes one sample of which these classes are said.
-    pub fn add<'c>(&mut self, classes: impl Iterator<Item = &'c Arc<str>>) {
+    /// Takes one sample of which these classes are said, each with its part: 1, or of a mask the share of its positions.
+    pub fn add<'c>(&mut self, classes: impl Iterator<Item = (&'c Arc<str>, f64)>) {
         let keep = (-1.0 / HALF_LIFE).exp2();
         self.weight = self.weight * keep + 1.0;
         self.classes.values_mut().for_each(|weight| *weight *= keep);
-        for class in classes {
-            *self.classes.entry(Arc::clone(class)).or_default() += 1.0;
+        for (class, part) in classes {
+            *self.classes.entry(Arc::clone(class)).or_default() += part;
         }
     }
 
@@ -236,7 +258,7 @@ mod tests {
     }
 
     fn close(score: &LiveScore, metric: LiveMetric, expected: f64) -> bool {
-        let (found, value) = score.value().expect("a score");
+        let (found, value) = score.value(&LiveConfusion::default()).expect("a score");
         found == metric && (value - expected).abs() < 2e-3 // a few samples have nearly the same weight
     }
 
@@ -250,7 +272,8 @@ mod tests {
             LiveMetric::MicroF1,
             4.0 / 6.0
         ));
-        assert_eq!(score(&[of(0, 0, 0)]).value(), None, "no class anywhere");
+        let none = LiveConfusion::default();
+        assert_eq!(score(&[of(0, 0, 0)]).value(&none), None, "no class anywhere");
         let squares = [4.0, 16.0].map(|square| LiveOutcome::Numbers { square });
         assert!(close(&score(&squares), LiveMetric::Rmse, 10.0_f64.sqrt()));
     }
@@ -260,7 +283,7 @@ mod tests {
         let mut outcomes = vec![LiveOutcome::Class { hit: true }; 100_000];
         outcomes.extend(vec![LiveOutcome::Class { hit: false }; HALF_LIFE as usize]);
         let score = score(&outcomes);
-        let (_, value) = score.value().expect("a score");
+        let (_, value) = score.value(&LiveConfusion::default()).expect("a score");
         assert!((value - 0.5).abs() < 1e-9, "{value}");
         assert_eq!(score.scored(), 100_512);
     }
@@ -296,10 +319,36 @@ mod tests {
     }
 
     #[test]
+    fn masks_are_worth_the_mean_iou_of_all_positions_together_the_newest_masks_weighing_most() {
+        let mut live = LiveConfusion::default();
+        let mut confusion = Confusion::new(2);
+        let names = ["land", "road"];
+        for cells in [
+            [(0, 0, 900), (1, 0, 50), (1, 1, 50)],
+            [(0, 0, 700), (0, 1, 100), (1, 1, 200)],
+        ] {
+            live.add_positions(cells.map(|(truth, said, count)| (names[said], names[truth], count)));
+            for (truth, said, count) in cells {
+                confusion.add_many(truth, said, count);
+            }
+        }
+        let expected = confusion.mean_iou().expect("positions");
+        let score = score(&[LiveOutcome::Mask, LiveOutcome::Mask]);
+        let (metric, value) = score.value(&live).expect("a score");
+        assert_eq!((metric, score.scored()), (LiveMetric::MeanIou, 2));
+        assert!((value - expected).abs() < 1e-3, "{value} {expected}");
+        (0..50_000).for_each(|_| live.add_positions([("road", "land", 10)]));
+        (0..HALF_LIFE as usize).for_each(|_| live.add_positions([("land", "land", 10)]));
+        let (_, value) = score.value(&live).expect("a score");
+        assert!((value - 0.25).abs() < 1e-6, "half of land, nothing of road: {value}");
+    }
+
+    #[test]
     fn an_error_beyond_all_measure_is_counted_and_not_summed() {
         let [sane, mad] = [1.0, f64::INFINITY].map(|square| LiveOutcome::Numbers { square });
         let score = score(&[sane, mad]);
-        assert_eq!((score.scored(), score.value()), (2, Some((LiveMetric::Rmse, 1.0))));
+        let value = score.value(&LiveConfusion::default());
+        assert_eq!((score.scored(), value), (2, Some((LiveMetric::Rmse, 1.0))));
     }
 
     #[test]
@@ -307,10 +356,10 @@ mod tests {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let mut shares = ClassShares::default();
         for _ in 0..HALF_LIFE as usize {
-            shares.add([&a].into_iter());
+            shares.add([(&a, 1.0)].into_iter());
         }
         for _ in 0..HALF_LIFE as usize {
-            shares.add([&b].into_iter());
+            shares.add([(&b, 1.0)].into_iter());
         }
         let found: Vec<f64> = shares.shares().map(|(_, share)| share).collect();
         assert!(

@@ -17,6 +17,7 @@ pub mod frames;
 pub mod job;
 pub mod kernel_pattern;
 pub mod live;
+pub mod mask;
 pub mod metrics;
 pub mod normalisation;
 pub mod plan;

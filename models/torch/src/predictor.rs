@@ -1,7 +1,6 @@
 //! A trained network that can be asked: from records of inputs to records of answers, for files and for requests alike.
 
-use std::borrow::Cow;
-
+use anyhow::ensure;
 use forecastd_models::dasha::{Architecture, Backbone, ModelDescription, Task};
 use tch::nn::{ModuleT, VarStore};
 use tch::{Kind, TchError, Tensor};
@@ -81,15 +80,13 @@ impl Predictor {
     /// # Errors
     ///
     /// Bytes that are not whole records, or what libtorch says.
-    pub fn answer(&self, requests: &[&[u8]]) -> anyhow::Result<Outputs> {
+    pub fn answer(&self, records: &[u8]) -> anyhow::Result<Outputs> {
         let record = self.description.input_bytes();
-        if let Some(odd) = requests.iter().find(|records| records.len() % record != 0) {
-            anyhow::bail!("{} bytes are no whole number of records of {record}", odd.len());
-        }
-        let records: Cow<'_, [u8]> = match requests {
-            [alone] => Cow::Borrowed(alone),
-            _ => Cow::Owned(requests.concat()),
-        };
+        ensure!(
+            records.len().is_multiple_of(record),
+            "{} bytes are no whole number of records of {record}",
+            records.len()
+        );
         let mut all = Outputs {
             records: Vec::with_capacity(records.len() / record * self.description.output_bytes()),
             not_finite: Vec::new(),

@@ -58,7 +58,7 @@ fn save(folder: &Path) {
 fn expected(folder: &Path, records: &[u8]) -> Vec<f32> {
     let artifact = Artifact::open(folder).expect("a sound artifact");
     let predictor = Predictor::new(&artifact, &Placement::on_cpu()).expect("it fits");
-    floats(&predictor.answer(&[records]).expect("it computes").records)
+    floats(&predictor.answer(records).expect("it computes").records)
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

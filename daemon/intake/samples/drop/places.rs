@@ -2,9 +2,9 @@
 
 use arrow::datatypes::{DataType, Field};
 use forecastd_config::{SampleForm, SampleKind};
-use forecastd_models::dasha::ElementType;
+use forecastd_models::dasha::{ElementType, Task};
 
-use super::super::super::columns::{find, find_if_there, is_text};
+use super::super::super::columns::{check_time, check_value, find, find_if_there, is_text};
 use super::super::columns::{check_input, check_label, item};
 use super::super::source::Source;
 use super::super::{InputKind, cells};
@@ -17,6 +17,9 @@ pub(super) struct Places {
     pub(super) input: usize,
     pub(super) label: Option<usize>,
     pub(super) split: Option<usize>,
+    pub(super) time: Option<usize>,
+    /// Of latitude and longitude.
+    pub(super) place: Option<[usize; 2]>,
 }
 
 impl Places {
@@ -25,21 +28,28 @@ impl Places {
         let columns = &form.columns;
         let (id, input) = (find(schema, &columns.id)?, find(schema, &columns.input)?);
         // Samples that nobody has labelled seldom have a column for it: a file without one is as one with empty cells.
-        let own: Vec<&str> = [
+        let place = columns.place.as_ref();
+        let [latitude, longitude] = [place.map(|place| &place.latitude), place.map(|place| &place.longitude)];
+        let [label, split, time] = [columns.label.as_ref(), columns.split.as_ref(), columns.time.as_ref()];
+        let named = [
             Some(&columns.id),
             Some(&columns.input),
-            columns.label.as_ref(),
-            columns.split.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
-        let maybe = |name: &Option<String>| {
-            let found = name.as_deref().map(|name| find_if_there(schema, name, &own));
+            label,
+            split,
+            time,
+            latitude,
+            longitude,
+        ];
+        let own: Vec<&str> = named.into_iter().flatten().map(String::as_str).collect();
+        let maybe = |name: Option<&String>| {
+            let found = name.map(|name| find_if_there(schema, name, &own));
             found.transpose().map(Option::flatten)
         };
-        let (label, split) = (maybe(&columns.label)?, maybe(&columns.split)?);
+        let (label, split, time) = (maybe(label)?, maybe(split)?, maybe(time)?);
+        let degrees = match (latitude.zip(longitude), maybe(latitude)?.or(maybe(longitude)?)) {
+            (Some((latitude, longitude)), Some(_)) => Some([find(schema, latitude)?, find(schema, longitude)?]),
+            _ => None,
+        };
         let id_type = schema.field(id).data_type();
         if !is_text(id_type) && !id_type.is_integer() {
             return Err(schema_fault(format!(
@@ -57,8 +67,14 @@ impl Places {
         check_shape(schema.field(input), form)?;
         if let Some(label) = label {
             check_label(schema.field(label), form.task).map_err(schema_fault)?;
+            check_mask(schema.field(label), form)?;
         }
-        let mut roots: Vec<usize> = [Some(id), Some(input), label, split].into_iter().flatten().collect();
+        time.map_or(Ok(()), |time| check_time(schema.field(time)))?;
+        for root in degrees.into_iter().flatten() {
+            check_value(schema.field(root))?;
+        }
+        let others = [label, split, time].into_iter().flatten();
+        let mut roots: Vec<usize> = others.chain(degrees.into_iter().flatten()).chain([id, input]).collect();
         roots.sort_unstable();
         let place = |root: usize| roots.partition_point(|other| *other < root);
         Ok(Self {
@@ -66,6 +82,8 @@ impl Places {
             input: place(input),
             label: label.map(place),
             split: split.map(place),
+            time: time.map(place),
+            place: degrees.map(|degrees| degrees.map(place)),
             roots,
         })
     }
@@ -106,6 +124,23 @@ fn check_shape(field: &Field, form: &SampleForm) -> Result<(), Rejected> {
         return Err(schema_fault(detail));
     }
     Ok(())
+}
+
+/// Refuses a column whose type alone says that no mask in it has the size of a sample. Shorter sequences have shorter masks.
+fn check_mask(field: &Field, form: &SampleForm) -> Result<(), Rejected> {
+    let positions = form.shape.positions();
+    let found = match field.data_type() {
+        DataType::FixedSizeBinary(bytes) => *bytes,
+        DataType::FixedSizeList(_, length) => *length,
+        _ => return Ok(()),
+    };
+    let may_be_shorter = matches!(form.element, ElementType::Symbol { .. });
+    if form.task != Task::Segment || may_be_shorter || u64::try_from(found) == Ok(positions) {
+        return Ok(());
+    }
+    let (name, found) = (field.name(), field.data_type());
+    let detail = format!("column {name:?} is of type {found}, where a mask has {positions} positions");
+    Err(schema_fault(detail))
 }
 
 pub(super) fn elements(form: &SampleForm) -> u64 {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Float32Array, Int32Array, ListArray, StringArray};
-use arrow::datatypes::{Float32Type, Float64Type, UInt8Type};
+use arrow::array::{
+    ArrayRef, BinaryArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray,
+    StringArray, TimestampSecondArray,
+};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type, UInt8Type};
 use forecastd_config::Config;
 
 use super::super::super::fixture::{column, parquet};
-use super::super::encoded::tests::png;
+use super::super::encoded::tests::{grey_png, png};
 use super::*;
 
 /// The form of a dataset with these keys in its section `samples`.
@@ -182,4 +185,190 @@ fn shapes_are_told_with_the_keys_of_the_configuration() {
     let told = "no row of column \"x\" can be used; the first: 8 bytes do not fit shape 1,2,2 of u8, which takes 4; \
                 samples.dtype u16 would";
     assert_eq!(verdict.detail, told);
+}
+
+/// Tiles of 2x2 pixels with masks, read with these keys.
+fn masked(masks: ArrayRef, keys: &str) -> Result<(Vec<Sample>, Found), Rejected> {
+    let rows = masks.len() as i32;
+    let tiles = BinaryArray::from_iter_values(vec![[7_u8; 4]; rows as usize]);
+    let form = form(
+        "tiles",
+        &format!("image: x, label: m, shape: [1, 2, 2], task: segment, {keys}"),
+    );
+    read(vec![ids(rows), ("x", column(tiles)), ("m", masks)], &form)
+}
+
+/// What is in a sample's mask.
+fn in_mask(sample: &Sample) -> Vec<(String, u64)> {
+    match sample.label.as_deref().and_then(Label::from_json) {
+        Some(Label::Mask(label)) => label.classes,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counts(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
+    counts
+        .iter()
+        .map(|(class, count)| ((*class).to_owned(), *count))
+        .collect()
+}
+
+#[test]
+fn masks_are_numbers_of_classes_or_greys_and_an_empty_cell_is_none() {
+    let bytes = BinaryArray::from(vec![Some(&[0_u8, 1, 1, 255][..]), None]);
+    let (samples, found) = masked(column(bytes), "labels: [land, road]").expect("samples");
+    assert_eq!((found.account.seen, samples.len()), (2, 2), "{:?}", found.told);
+    assert_eq!(samples[0].mask.as_deref(), Some(&[0, 1, 1, 255][..]));
+    assert_eq!(in_mask(&samples[0]), counts(&[("land", 1), ("road", 2)]));
+    assert_eq!((&samples[1].label, &samples[1].mask), (&None, &None));
+
+    let greys = [grey_png(2, 2, 200), vec![0, 127, 128, 255]];
+    let (samples, _) = masked(column(BinaryArray::from_iter_values(greys)), "mask_threshold: 127").expect("samples");
+    assert_eq!(in_mask(&samples[0]), counts(&[("above 127", 4)]), "a picture");
+    assert_eq!(samples[1].mask.as_deref(), Some(&[0, 0, 1, 1][..]));
+
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([0, 1, 1, 1].map(Some))]);
+    let (samples, _) = masked(column(lists), "labels: [land, road]").expect("samples");
+    assert_eq!(in_mask(&samples[0]), counts(&[("land", 1), ("road", 3)]));
+}
+
+#[test]
+fn a_mask_of_another_size_or_class_refuses_its_row_and_no_other() {
+    let rows: [&[u8]; 5] = [
+        &[0, 1, 1],
+        &[0, 1, 2, 1],
+        &[255; 4],
+        &[0, 0, 0, 1],
+        b"\x89PNG\r\n\x1a\n",
+    ];
+    let (samples, found) = masked(column(BinaryArray::from_iter_values(rows)), "labels: [land, road]").expect("one");
+    assert_eq!((samples.len(), found.account.rejected[&RowReason::BadLabel]), (1, 4));
+    for (told, expected) in found.told.iter().zip([
+        "row 0, column \"m\": a mask of 3 positions for an input of 4",
+        "row 1, column \"m\": position 2 has class 2, where `labels` name 2, from 0; if masks are grey pictures, set \
+         `mask_threshold`",
+        "row 2, column \"m\": no position of the mask has a class: leave its cell empty",
+        "row 4, column \"m\": ",
+    ]) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+    let wide = FixedSizeBinaryArray::try_from_iter([[0_u8; 9]].iter()).expect("one");
+    let verdict = masked(column(wide), "labels: [land, road]").expect_err("all are too large");
+    assert_eq!(
+        verdict.detail,
+        "column \"m\" is of type FixedSizeBinary(9), where a mask has 4 positions"
+    );
+    let words = masked(column(StringArray::from(vec!["road"])), "labels: [land, road]").expect_err("no masks");
+    assert!(
+        words.detail.contains("samples.task segment takes bytes"),
+        "{}",
+        words.detail
+    );
+}
+
+#[test]
+fn a_shorter_sequence_has_a_shorter_mask_and_what_fills_it_up_has_no_class() {
+    let form = form(
+        "sequences",
+        "sequence: x, label: m, shape: [4], alphabet: AC, task: segment, labels: [no, yes]",
+    );
+    let texts = column(StringArray::from(vec!["ACCA", "AC"]));
+    let rows: [&[u8]; 2] = [&[0, 1, 1, 0], &[0, 1]];
+    let masks = column(BinaryArray::from_iter_values(rows));
+    let (samples, found) = read(vec![ids(2), ("x", texts), ("m", masks)], &form).expect("samples");
+    assert_eq!(samples.len(), 2, "{:?}", found.told);
+    assert_eq!(samples[1].mask.as_deref(), Some(&[0, 1, 255, 255][..]));
+    assert_eq!(in_mask(&samples[1]), counts(&[("no", 1), ("yes", 1)]));
+}
+
+/// Tiles with these columns of time, latitude and longitude.
+fn taken(time: ArrayRef, latitude: ArrayRef, longitude: ArrayRef) -> Result<(Vec<Sample>, Found), Rejected> {
+    let rows = time.len() as i32;
+    let tiles = BinaryArray::from_iter_values(vec![[7_u8; 4]; rows as usize]);
+    let form = form(
+        "tiles",
+        "image: x, shape: [1, 2, 2], time: t, latitude: lat, longitude: lon",
+    );
+    let columns = [("t", time), ("lat", latitude), ("lon", longitude)];
+    read([vec![ids(rows), ("x", column(tiles))], columns.into()].concat(), &form)
+}
+
+#[test]
+fn a_sample_knows_when_and_where_it_was_taken_if_the_file_says_so() {
+    let times = column(TimestampSecondArray::from(vec![Some(5), None]));
+    let (latitudes, longitudes) = (
+        column(Float32Array::from(vec![Some(-33.5), Some(f32::NAN)])),
+        column(Float64Array::from(vec![Some(151.25), None])),
+    );
+    let (samples, found) = taken(times, latitudes, longitudes).expect("samples");
+    assert_eq!(samples.len(), 2, "{:?}", found.told);
+    let known = Taken {
+        time: Some(Timestamp(5_000_000_000)),
+        place: Place::new(-33.5, 151.25),
+    };
+    assert_eq!((samples[0].taken, samples[1].taken), (known, Taken::default()));
+    let form = form(
+        "tiles",
+        "image: x, shape: [1, 2, 2], time: t, latitude: lat, longitude: lon",
+    );
+    let tiles = || column(BinaryArray::from_iter_values([[7_u8; 4]]));
+    let (samples, _) = read(vec![ids(1), ("x", tiles())], &form).expect("without the columns");
+    assert_eq!(samples[0].taken, Taken::default());
+    let half = read(
+        vec![ids(1), ("x", tiles()), ("lat", column(Float64Array::from(vec![1.0])))],
+        &form,
+    );
+    assert!(half.expect_err("half a place").detail.starts_with("no column \"lon\""));
+}
+
+#[test]
+fn times_and_places_that_cannot_be_refuse_their_row_by_name_and_other_types_the_file() {
+    let times = column(StringArray::from(vec![
+        Some("soon"),
+        Some(""),
+        None,
+        Some("2024-05-01T10:00:00Z"),
+        None,
+    ]));
+    let (latitudes, longitudes) = (
+        column(Float64Array::from(vec![None, Some(90.5), Some(1.0), Some(1.0), None])),
+        column(Float64Array::from(vec![
+            None,
+            Some(0.0),
+            Some(f64::INFINITY),
+            None,
+            Some(2.0),
+        ])),
+    );
+    let (samples, found) = taken(times, latitudes, longitudes).expect("no verdict on the file");
+    assert_eq!(samples, []);
+    let rejected = &found.account.rejected;
+    assert_eq!((rejected[&RowReason::BadTime], rejected[&RowReason::BadPlace]), (1, 4));
+    assert_eq!(
+        found.told,
+        [
+            "row 0, column \"t\": \"soon\" is no ISO 8601 time between the years 1677 and 2262",
+            "row 1, column \"lat\": 90.5 is no latitude: from -90 to 90 degrees",
+            "row 2, column \"lon\": inf is no longitude: from -180 to 180 degrees",
+            "row 3, column \"lon\": no longitude beside latitude 1",
+            "row 4, column \"lat\": no latitude beside longitude 2",
+        ]
+    );
+    let late = column(TimestampSecondArray::from(vec![i64::MAX]));
+    let none = || column(Float64Array::from(vec![None]));
+    let (_, found) = taken(late, none(), none()).expect("no verdict on the file");
+    assert!(
+        found.told[0].ends_with("the time lies outside the years 1677 to 2262"),
+        "{:?}",
+        found.told
+    );
+    let number = taken(column(Int64Array::from(vec![5])), none(), none()).expect_err("a number is no time");
+    assert!(
+        number.detail.contains("column \"t\" is of type Int64"),
+        "{}",
+        number.detail
+    );
+    let times = || column(TimestampSecondArray::from(vec![5]));
+    let text = taken(times(), column(StringArray::from(vec!["1N"])), none()).expect_err("a text is no latitude");
+    assert!(text.detail.contains("column \"lat\""), "{}", text.detail);
 }

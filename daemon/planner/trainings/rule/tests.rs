@@ -66,7 +66,9 @@ impl Scene {
             place: SamplePlace { sequence, row },
             split,
             label: Some(Label::Class(class.to_owned())),
+            taken: Default::default(),
             same_elements: false,
+            compared: Vec::new(),
         }]);
     }
 

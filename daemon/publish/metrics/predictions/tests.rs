@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forecastd_config::Config;
-use forecastd_models::dasha::{Agreement, BandSums, LiveOutcome, LiveScore};
+use forecastd_models::dasha::{Agreement, BandSums, LiveMetric};
 
 use super::*;
 use crate::message::content_key::ContentKey;
@@ -24,6 +24,9 @@ fn said(row: u32, label: Option<&str>, shadow: Option<&str>) -> Said {
         label: label.map(class),
         probability: label.map(|_| 0.85),
         shadow: shadow.map(class),
+        agreement: None,
+        mask: None,
+        shadow_mask: None,
     }
 }
 
@@ -45,6 +48,7 @@ models: [{ name: m, incoming: n }]";
         unlabelled: [0; 3],
         labelled: [0; 3],
         classes: BTreeMap::new(),
+        newest: None,
         files_waiting: 0,
         predictions: Some(PredictionView {
             model: "m".into(),
@@ -135,14 +139,13 @@ fn every_outcome_of_a_drop_moves_its_own_counters_and_no_other() {
 #[test]
 fn what_is_published_is_shown_and_goes_with_its_version() {
     let stage = Stage::new(100);
-    let mut score = LiveScore::default();
-    score.add(LiveOutcome::Class { hit: true });
     let mut agreement = Agreement::default();
-    agreement.add(true);
+    agreement.add(1.0);
     let live = |number, state| LiveView {
         version: ContentKey([number; 32]),
         state,
-        score,
+        scored: 1,
+        value: Some((LiveMetric::Accuracy, 1.0)),
     };
     publish(
         &stage,

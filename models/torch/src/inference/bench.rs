@@ -41,7 +41,7 @@ pub fn run(artifact: &Path, samples: usize, placement: &Placement) -> anyhow::Re
         drop(predictor.forward(&inputs));
         Ok(())
     })?;
-    let (_, answer) = median(|| predictor.answer(&[&records]).map(drop))?;
+    let (_, answer) = median(|| predictor.answer(&records).map(drop))?;
     let seen = Seen {
         samples,
         passes,

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 
+use super::crew::Crew;
 use crate::artifact::Artifact;
 use crate::device::Placement;
 use crate::job::guarded;
-use crate::predictor::Predictor;
 
 /// Makes networks. Dropping it waits for the one that is being made.
 #[derive(Debug)]
@@ -22,17 +22,17 @@ pub(super) struct Loader {
 }
 
 /// What became of an artifact, under its network's key.
-pub(super) type Made = (u64, Result<Predictor, String>);
+pub(super) type Made = (u64, Result<Crew, String>);
 
 impl Loader {
-    pub(super) fn start(placement: &Placement) -> io::Result<Self> {
+    pub(super) fn start(placement: &Placement, threads: i32) -> io::Result<Self> {
         let (wanted, orders) = channel();
         let (give, made) = channel();
         let (bell, rope) = UnixStream::pair()?;
         let placement = placement.clone();
         let thread = thread::Builder::new()
             .name("loader".to_owned())
-            .spawn(move || make_all(&orders, &give, rope, &placement))?;
+            .spawn(move || make_all(&orders, &give, rope, &placement, threads))?;
         Ok(Self {
             wanted: Some(wanted),
             made,
@@ -75,9 +75,15 @@ impl Drop for Loader {
     }
 }
 
-fn make_all(orders: &Receiver<(u64, PathBuf)>, give: &Sender<Made>, mut rope: UnixStream, placement: &Placement) {
+fn make_all(
+    orders: &Receiver<(u64, PathBuf)>,
+    give: &Sender<Made>,
+    mut rope: UnixStream,
+    placement: &Placement,
+    threads: i32,
+) {
     for (key, folder) in orders {
-        let made = guarded(|| make(&folder, placement));
+        let made = guarded(|| make(&folder, placement, threads));
         if give.send((key, made)).is_err() || rope.write_all(&[1]).is_err() {
             return; // nobody wants it any more
         }
@@ -85,22 +91,8 @@ fn make_all(orders: &Receiver<(u64, PathBuf)>, give: &Sender<Made>, mut rope: Un
 }
 
 /// A network that has computed once, so that what libtorch compiles and allocates for it is there.
-fn make(folder: &Path, placement: &Placement) -> anyhow::Result<Predictor> {
-    let predictor = Predictor::new(&Artifact::open(folder)?, placement)?;
-    warm(&predictor)?;
-    Ok(predictor)
-}
-
-/// Has a network say what it says of zeros.
-///
-/// # Errors
-///
-/// It does not compute, or not with finite numbers.
-pub(super) fn warm(predictor: &Predictor) -> anyhow::Result<()> {
-    let zeros = vec![0; predictor.description().input_bytes()];
-    let outputs = predictor.answer(&[&zeros])?;
-    match outputs.not_finite.first() {
-        None => Ok(()),
-        Some((_, reason)) => anyhow::bail!("the network makes nothing of zeros: {reason}"),
-    }
+fn make(folder: &Path, placement: &Placement, threads: i32) -> anyhow::Result<Crew> {
+    let crew = Crew::gather(&Artifact::open(folder)?, placement, threads)?;
+    crew.warm()?;
+    Ok(crew)
 }

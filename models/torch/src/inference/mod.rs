@@ -5,6 +5,7 @@
 //! loaded holds up no other for longer than a forward pass. A third sees to it that this process ends with its daemon.
 
 pub mod bench;
+mod crew;
 mod loader;
 mod server;
 

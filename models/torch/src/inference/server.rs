@@ -2,26 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use forecastd_models::frame::{Frame, encode};
 use forecastd_models::inference::{Fault, Reply, Request};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::loader::{Loader, Made, warm};
+use super::crew::Crew;
+use super::loader::{Loader, Made};
 use crate::device::Placement;
 use crate::job::guarded;
-use crate::predictor::{Outputs, Predictor};
+use crate::predictor::Outputs;
 use crate::wire;
+
+/// How long the next request is looked for before the thread sleeps. Who has an answer often asks again at once, and to
+/// be woken takes longer than that: a virtual processor that is idle has to be started again. Whoever else wants the
+/// processor gets it meanwhile.
+const AWAKE: Duration = Duration::from_micros(100);
+
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Networks, and who asks for them.
 #[derive(Debug)]
 pub(super) struct Server {
     socket: UnixStream,
-    networks: BTreeMap<u64, Predictor>,
+    networks: BTreeMap<u64, Crew>,
     loader: Loader,
+    /// What a network may use of the processor.
+    threads: i32,
 }
 
 /// What there is to do.
@@ -32,10 +43,15 @@ enum Next {
 
 impl Server {
     pub(super) fn start(socket: UnixStream, placement: &Placement) -> anyhow::Result<Self> {
+        let threads = tch::get_num_threads();
+        if !placement.device.is_cuda() {
+            tch::set_num_threads(1);
+        }
         Ok(Self {
             socket,
             networks: BTreeMap::new(),
-            loader: Loader::start(placement)?,
+            loader: Loader::start(placement, threads)?,
+            threads,
         })
     }
 
@@ -63,8 +79,11 @@ impl Server {
             PollFd::new(self.loader.bell(), PollFlags::IN),
             PollFd::new(&self.socket, PollFlags::IN),
         ];
+        let awake_until = Instant::now() + AWAKE;
         loop {
-            match poll(&mut places, None) {
+            let is_awake = Instant::now() < awake_until;
+            match poll(&mut places, is_awake.then_some(&AT_ONCE)) {
+                Ok(0) => thread::yield_now(),
                 Err(Errno::INTR) => {}
                 Err(error) => bail!("poll: {error}"),
                 Ok(_) if !places[0].revents().is_empty() => return Ok(Next::Made),
@@ -91,12 +110,16 @@ impl Server {
     /// A network that has been made is warmed up once more, by the thread that will compute with it: what libtorch
     /// keeps a thread (its pool of workers, cuDNN's handle) is there then as well.
     fn put(&mut self, (key, made): Made) -> anyhow::Result<()> {
-        let warmed = made.and_then(|predictor| guarded(|| warm(&predictor)).map(|()| predictor));
+        let threads = self.threads;
+        let warmed = made.and_then(|mut crew| {
+            let measured = guarded(|| crew.warm().and_then(|()| crew.measure(threads)));
+            measured.map(|()| crew)
+        });
         match warmed {
-            Ok(predictor) => {
-                let most = predictor.most() as u32;
-                let description = serde_json::to_vec(predictor.description())?;
-                self.networks.insert(key, predictor);
+            Ok(crew) => {
+                let most = crew.most() as u32;
+                let description = serde_json::to_vec(crew.description())?;
+                self.networks.insert(key, crew);
                 self.say(&Reply::Loaded { key, most }, &[&description])
             }
             Err(reason) => {
@@ -109,12 +132,12 @@ impl Server {
     fn infer(&mut self, id: u64, key: u64, counts: &[u32], requests: &[Vec<u8>]) -> anyhow::Result<()> {
         let started = Instant::now();
         let computed = match self.networks.get(&key) {
-            Some(predictor) => guarded(|| compute(predictor, counts, requests)).map(|outputs| (predictor, outputs)),
+            Some(crew) => guarded(|| compute(crew, counts, requests)).map(|outputs| (crew, outputs)),
             None => Err(format!("there is no network {key}")),
         };
         match computed {
-            Ok((predictor, outputs)) => {
-                let record = predictor.description().output_bytes();
+            Ok((crew, outputs)) => {
+                let record = crew.description().output_bytes();
                 let (faults, slices) = divide(&outputs, counts, record);
                 let microseconds = started.elapsed().as_micros() as u64;
                 let answer = Reply::Answer {
@@ -138,14 +161,14 @@ impl Server {
     }
 }
 
-fn compute(predictor: &Predictor, counts: &[u32], requests: &[Vec<u8>]) -> anyhow::Result<Outputs> {
-    let record = predictor.description().input_bytes();
+fn compute(crew: &Crew, counts: &[u32], requests: &[Vec<u8>]) -> anyhow::Result<Outputs> {
+    let record = crew.description().input_bytes();
     let lengths = counts.iter().map(|count| *count as usize * record);
     if !requests.iter().map(Vec::len).eq(lengths) {
         bail!("the requests are not of {counts:?} records of {record} bytes");
     }
     let requests: Vec<&[u8]> = requests.iter().map(Vec::as_slice).collect();
-    predictor.answer(&requests)
+    crew.answer(&requests)
 }
 
 /// To each request what is its own.

@@ -134,14 +134,14 @@ impl Correlation {
         let kind = input.kind();
         let axes = self.size.len();
         let (before, _) = around(self.extent);
-        // Zeros before the first position, so that no output lies before the transform's first; those behind it are
-        // the transform's own.
-        let input = input.to_kind(Kind::Float).constant_pad_nd([before, 0].repeat(axes));
-        let lengths: Vec<i64> = self.size.iter().map(|size| smooth(size + self.extent - 1)).collect();
+        let lengths = self.lengths();
         let along: Vec<i64> = (2..2 + axes as i64).collect();
         let transform = |values: &Tensor| values.fft_rfftn(lengths.as_slice(), along.as_slice(), "backward");
-        let inputs = transform(&input);
-        let kernels = transform(&kernel.to_kind(Kind::Float)).conj();
+        let inputs = transform(&input.to_kind(Kind::Float));
+        // A kernel's middle comes to the first position, and what lies before it to the end: outputs begin at 0 then.
+        let behind = lengths.iter().rev().flat_map(|length| [0, length - self.extent]);
+        let whole = kernel.to_kind(Kind::Float).constant_pad_nd(behind.collect::<Vec<_>>());
+        let kernels = transform(&whole.roll(vec![-before; axes], along.as_slice())).conj();
         let product = if self.depthwise {
             inputs * kernels.squeeze_dim(1)
         } else {
@@ -152,6 +152,14 @@ impl Correlation {
             output.slice(*axis, 0, *size, self.stride)
         });
         kept.to_kind(kind)
+    }
+
+    /// Of the transform along each axis. Positions beyond both ends of the input are zeros, and since the transform goes
+    /// round, the same zeros serve both ends: as many as the longer side of a kernel.
+    fn lengths(&self) -> Vec<i64> {
+        let (_, after) = around(self.extent);
+        let length = |size: &i64| smooth((size + after).max(self.extent));
+        self.size.iter().map(length).collect()
     }
 
     fn faster(&self, input: &Tensor, kernel: &Tensor) -> Form {
@@ -177,11 +185,7 @@ impl Correlation {
 
     /// About as many of the transforms and of what is done between them, the kernels' own included.
     fn fourier_products(&self) -> f64 {
-        let length: f64 = self
-            .size
-            .iter()
-            .map(|size| smooth(size + self.extent - 1) as f64)
-            .product();
+        let length: f64 = self.lengths().into_iter().map(|length| length as f64).product();
         let transforms = (self.inputs + self.outputs) as f64 + self.channel_pairs();
         2.0 * length * (transforms * length.log2() + self.channel_pairs())
     }
@@ -210,6 +214,17 @@ impl Correlation {
         }
         (0..RUNS).map(|_| once()).min().unwrap_or(Duration::MAX)
     }
+}
+
+/// Those taps of a kernel that meet an input of this size anywhere: farther ones see zeros alone, whatever is there.
+pub(super) fn within_reach(kernel: &Tensor, size: &[i64]) -> Tensor {
+    let farthest = size.iter().max().map_or(0, |size| size - 1);
+    let (before, after) = around(kernel.size()[2]);
+    let (kept_before, kept_after) = (before.min(farthest), after.min(farthest));
+    let axes = 2..kernel.dim() as i64;
+    axes.fold(kernel.shallow_clone(), |kernel, axis| {
+        kernel.narrow(axis, before - kept_before, kept_before + 1 + kept_after)
+    })
 }
 
 /// The next length that has no prime factor above 5, for which transforms are fast.

@@ -5,7 +5,7 @@ use tch::nn::Module;
 use tch::{Kind, Tensor, nn};
 
 use super::convolution::Shape;
-use super::form::{Correlation, Forms};
+use super::form::{Correlation, Forms, within_reach};
 use super::placement::Placement;
 
 /// Deviation of the first weights.
@@ -78,7 +78,7 @@ impl MixedConvolution {
 
     /// The convolution with given coefficients.
     pub(super) fn forward_with(&self, input: &Tensor, coefficients: &Tensor) -> Tensor {
-        let kernel = self.kernel(coefficients);
+        let kernel = within_reach(&self.kernel(coefficients), &input.size()[2..]);
         let correlation = Correlation::new(input, &kernel, self.stride, self.depthwise);
         let form = self.forms.of(&correlation, input, &kernel);
         let output = correlation.compute(form, input, &kernel);

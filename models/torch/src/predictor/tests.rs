@@ -31,13 +31,10 @@ fn records_are_answered_as_tensors_are_in_parts_or_not() {
     for most in [512, 2] {
         let predictor = predictor(most);
         let expected = predictor.network.forward_t(&inputs, false).softmax(1, Kind::Float);
-        let (first, second) = records.split_at(3 * 64);
-        for requests in [&[&records[..]][..], &[first, second]] {
-            let outputs = predictor.answer(requests).expect("it computes");
-            let found = Tensor::from_data_size(&outputs.records, &[5, 2], Kind::Float);
-            assert!(found.allclose(&expected, 1e-5, 1e-6, false), "{most}");
-            assert_eq!(outputs.not_finite, []);
-        }
+        let outputs = predictor.answer(&records).expect("it computes");
+        let found = Tensor::from_data_size(&outputs.records, &[5, 2], Kind::Float);
+        assert!(found.allclose(&expected, 1e-5, 1e-6, false), "{most}");
+        assert_eq!(outputs.not_finite, []);
     }
 }
 
@@ -47,9 +44,9 @@ fn a_sample_without_finite_scores_is_told_and_the_others_are_answered() {
     records[3 * 64..3 * 64 + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     for most in [512, 2] {
         let predictor = predictor(most);
-        let outputs = predictor.answer(&[&records]).expect("it computes");
+        let outputs = predictor.answer(&records).expect("it computes");
         assert_eq!(outputs.not_finite, [(3, "output 0 is NaN".to_owned())]);
-        let alone = predictor.answer(&[&records[..64]]).expect("it computes");
+        let alone = predictor.answer(&records[..64]).expect("it computes");
         let first = |records: &[u8]| Tensor::from_data_size(&records[..8], &[2], Kind::Float);
         assert!(first(&outputs.records).allclose(&first(&alone.records), 1e-5, 1e-6, false));
     }
@@ -66,7 +63,7 @@ fn pixels_without_finite_scores_are_told_by_sample() {
 
 #[test]
 fn bytes_that_are_no_whole_records_are_refused() {
-    let told = predictor(512).answer(&[&[0; 65]]).expect_err("65 bytes").to_string();
+    let told = predictor(512).answer(&[0; 65]).expect_err("65 bytes").to_string();
     assert!(told.contains("65 bytes are no whole number of records of 64"), "{told}");
 }
 

@@ -4,7 +4,7 @@ use forecastd_models::dasha::{Kernel, SearchSpace};
 use tch::{Device, Tensor, nn};
 
 use super::{Golden, assert_close, fill, sum, wave};
-use crate::nets::convolution::{Convolution, Shape};
+use crate::nets::convolution::{Convolution, Shape, Step};
 use crate::nets::form::{Form, Forms};
 use crate::nets::mixed::MixedConvolution;
 use crate::nets::placement::grouped;
@@ -132,6 +132,42 @@ fn a_mixture_of_one_is_that_convolution() {
             let convolution = Convolution::new(&alone.root(), case.shape(), kernel);
             tch::no_grad(|| alone.variables()["weight"].shallow_clone().copy_(&case.weight(&kernel)));
             assert_close(case.name, &found, &nn::Module::forward(&convolution, &case.input()));
+        }
+    }
+}
+
+/// Inputs that the widest kernels reach far beyond, with nobody's golden numbers: libtorch's convolution says what is
+/// right.
+#[rustfmt::skip]
+const SMALL: [Case; 3] = [
+    Case { name: "short sequence", axes: 1, sizes: &[3, 4, 5], dilations: &[1, 3, 7], inputs: 2, outputs: 3, size: 4, stride: 1, depthwise: false },
+    Case { name: "small tile", axes: 2, sizes: &[3, 5], dilations: &[1, 5], inputs: 2, outputs: 2, size: 4, stride: 2, depthwise: false },
+    Case { name: "one pixel", axes: 2, sizes: &[2, 3], dilations: &[1, 2], inputs: 2, outputs: 2, size: 1, stride: 1, depthwise: false },
+];
+
+#[test]
+fn taps_beyond_the_reach_of_an_input_change_nothing_in_either_form() {
+    for (case, form) in SMALL
+        .iter()
+        .flat_map(|case| [Form::Direct, Form::Fourier].map(|form| (case, form)))
+    {
+        let mut dims = vec![2, case.inputs, case.size];
+        dims.resize(2 + case.axes, case.size + 2); // no square
+        let input = wave("input", &dims);
+        for kernel in case.kernels() {
+            let store = nn::VarStore::new(Device::Cpu);
+            let (mixed, _) = case.build(&store, form);
+            let kernels = case.kernels();
+            let one: Vec<f32> = kernels.iter().map(|other| f32::from(*other == kernel)).collect();
+            let found = mixed.forward_with(&input, &Tensor::from_slice(&one));
+            let weight = case.weight(&kernel);
+            let step = Step {
+                extent: i64::from(kernel.extent()),
+                stride: case.stride,
+                dilation: i64::from(kernel.dilation),
+                groups: 1,
+            };
+            assert_close(case.name, &found, &step.correlate(&input, &weight, None));
         }
     }
 }
