@@ -71,6 +71,8 @@ pub struct InferenceHttp {
     pub max_timeout: Duration,
     /// Bytes of one request's body.
     pub body_bytes: usize,
+    /// Samples of one request.
+    pub samples: usize,
     /// Requests at once.
     pub requests: usize,
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::endpoint::{ASKED, Story, TOKEN, change, infer, probabilities};
 use crate::support::http::ask;
 use crate::support::network::{renamed, scaled};
-use crate::support::{Daemon, child_of, skip, tools, wait_for};
+use crate::support::{Daemon, child_of, forecastd, skip, tools, wait_for};
 
 /// Scores differ by what sums differ in another order: batches are of another size here and there.
 #[track_caller]
@@ -122,6 +122,68 @@ fn clients_get_what_predict_says_and_versions_change_under_them() {
         rustix::process::test_kill_process(child).is_err(),
         "it ended with the daemon"
     );
+}
+
+#[test]
+fn a_large_request_is_answered_in_parts_and_an_operator_sees_and_compares_versions() {
+    let Some(story) = Story::new("promotion: { margin: 0.25 }") else {
+        return;
+    };
+    let two = story.environment.path("two");
+    scaled(&story.one, &two, 1.25);
+    let daemon = story.environment.start();
+    let first = story.drop_artifact(&story.one);
+    story.until_it_answers(&daemon, &first);
+
+    let (few, expected) = story.predicted(&story.one);
+    let many: Vec<String> = few.iter().cycle().take(1000).cloned().collect();
+    let expected: Vec<Vec<f32>> = expected.iter().cycle().take(many.len()).cloned().collect();
+    assert_close(&probabilities(&infer(&daemon, &many)), &expected);
+    let more: Vec<String> = few.iter().cycle().take(1025).cloned().collect();
+    let input = json!({ "name": "input", "datatype": "BYTES", "shape": [more.len()], "data": more });
+    let body = json!({ "inputs": [input] }).to_string();
+    let refused = ask(daemon.address(), "POST", "/v2/models/motif/infer", &[], body.as_bytes());
+    assert_eq!(refused.status, 413);
+    let told = refused.json()["error"].as_str().unwrap().to_owned();
+    assert!(
+        told.contains("at most 1024 are taken (http.inference.max_samples)"),
+        "{told}"
+    );
+
+    let second = story.drop_artifact(&two);
+    let address = format!("/api/v1/models/motif/compare?version={}", &second[..8]);
+    let over_http: Value = wait_for("the second version", || {
+        let (status, body) = daemon.get(&address);
+        (status == 200).then(|| serde_json::from_str(&body).unwrap())
+    });
+    let config = story.environment.path("forecastd.yaml");
+    let arguments = ["models", "compare", "motif", &second[..8], "--json", "--config"];
+    let output = forecastd(&[&arguments[..], &[config.to_str().unwrap()]].concat());
+    let by_command: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for key in ["margin", "better", "comparable", "reason"] {
+        assert_eq!(over_http[key], by_command[key], "{key}");
+    }
+    assert_eq!(
+        (&over_http["margin"], &over_http["other"]["version"]),
+        (&json!(0.25), &json!(first))
+    );
+
+    let page = daemon.scrape_until("what was asked", |page| {
+        page.get("forecastd_inference_http_requests_total", &[("model", "motif")]) == Some(2.0)
+    });
+    let batches = page.get("forecastd_inference_batch_samples_count", &[("model", "motif")]);
+    assert!(batches >= Some(16.0), "{batches:?}");
+    let no_larger = [("model", "motif"), ("le", "64")];
+    assert_eq!(
+        page.get("forecastd_inference_batch_samples_bucket", &no_larger),
+        batches
+    );
+    let too_large = [("model", "motif"), ("reason", "too_large")];
+    let failures = "forecastd_inference_http_request_failures_total";
+    assert_eq!(page.get(failures, &too_large), Some(1.0));
+    let html = daemon.get("/").1;
+    let row = html.split("<tr><td>motif<td").nth(1).expect("the model's line");
+    assert!(row.contains(">yes</span>") && row.contains(&first[..12]), "{row}");
 }
 
 fn told_in_metrics(daemon: &Daemon) {

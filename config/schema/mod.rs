@@ -97,6 +97,7 @@ fn inference(field: &Field) -> Option<InferenceHttp> {
             field.duration(LEAST..=HOUR)
         });
         let body_bytes = keys.or("max_body", 64 << 20, |field| field.size(1 << 10..=192 << 20));
+        let samples = keys.or("max_samples", 1024, |field| field.whole(1..=4096));
         let requests = keys.or("requests", 256, |field| field.whole(1..=10_000));
         let (timeout, max_timeout) = (timeout?, max_timeout?);
         if timeout > max_timeout {
@@ -107,6 +108,7 @@ fn inference(field: &Field) -> Option<InferenceHttp> {
             timeout,
             max_timeout,
             body_bytes: usize::try_from(body_bytes?).unwrap_or(usize::MAX),
+            samples: samples?,
             requests: requests?,
         })
     })

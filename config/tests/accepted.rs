@@ -56,7 +56,7 @@ fn every_key_says_what_it_sets() {
     );
     assert_eq!(config.cpu_threads.map(|threads| threads.get()), Some(3));
     let http = good(&top(
-        "http: { admin_token_file: token, inference: { timeout: 2s, max_timeout: 5s, max_body: 1MiB, requests: 9 } }",
+        "http: { admin_token_file: token, inference: { timeout: 2s, max_timeout: 5s, max_body: 1MiB, max_samples: 32, requests: 9 } }",
     ))
     .http;
     assert_eq!(
@@ -68,7 +68,8 @@ fn every_key_says_what_it_sets() {
         (http.inference.timeout, http.inference.max_timeout),
         (seconds(2), seconds(5))
     );
-    assert_eq!((http.inference.body_bytes, http.inference.requests), (1 << 20, 9));
+    assert_eq!((http.inference.body_bytes, http.inference.samples), (1 << 20, 32));
+    assert_eq!(http.inference.requests, 9);
     let executable = Path::new("/etc/forecastd/bin/torch").to_owned();
     assert_eq!(
         (config.torch.start, config.torch.executable, config.torch.fit),

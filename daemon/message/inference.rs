@@ -52,11 +52,11 @@ pub struct InferenceAnswer {
     pub description: Arc<ModelDescription>,
     /// One record a sample, in their order.
     pub outputs: Outputs,
-    /// From the request to the sending of its batch.
+    /// From the request to the sending of its batch, the first if it had a part in several.
     pub queue: Duration,
-    /// What the child took for the batch.
+    /// What the child took for its batch, or for all of them.
     pub compute: Duration,
-    /// Samples of the batch.
+    /// Samples of the batch, the last one.
     pub batch: u32,
 }
 
@@ -161,6 +161,19 @@ impl fmt::Display for Stage {
 }
 
 impl InferenceError {
+    /// What [`label`](Self::label) may be.
+    pub const LABELS: [&'static str; 9] = [
+        "deadline",
+        "failed",
+        "input",
+        "not_ready",
+        "overload",
+        "poison",
+        "stopping",
+        "unavailable",
+        "unknown",
+    ];
+
     /// One word for a metric's label.
     pub fn label(&self) -> &'static str {
         match self {
@@ -220,8 +233,6 @@ pub enum VersionState {
 pub struct InferenceCounts {
     /// By served name.
     pub models: BTreeMap<Arc<str>, ModelCounts>,
-    /// Requests for names that nothing is served under.
-    pub unknown: u64,
     /// The serving child, how often it had to be started again included.
     pub child: TorchStatus,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use forecastd_config::ModelName;
 use forecastd_models::Timestamp;
-use forecastd_models::dasha::{Contender, Metric, ModelDescription};
+use forecastd_models::dasha::{Contender, Metric, ModelDescription, Verdict, challenge};
 use serde::{Deserialize, Serialize};
 
 use super::content_key::ContentKey;
@@ -111,6 +111,32 @@ impl ModelVersion {
             score: self.facts.validation,
             data: &self.facts.data,
             live: None,
+        }
+    }
+}
+
+/// A version held against another, by the rule by which one takes the other's place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// By how much it must be better.
+    pub margin: f64,
+    /// Whether it is, by that much.
+    pub better: bool,
+    /// Whether that can be said at all.
+    pub comparable: bool,
+    /// Why. The rule speaks of the active version, whichever the other is.
+    pub reason: String,
+}
+
+impl Comparison {
+    /// What the rule says of the two.
+    pub fn of(version: &ModelVersion, other: &ModelVersion, margin: f64) -> Self {
+        let verdict = challenge(version.contender(), Some(other.contender()), margin);
+        Self {
+            margin,
+            better: matches!(verdict, Verdict::Better(_)),
+            comparable: !matches!(verdict, Verdict::Incomparable(_)),
+            reason: verdict.reason().to_owned(),
         }
     }
 }

@@ -86,6 +86,8 @@ pub struct ModelView {
     pub model: ModelName,
     /// Every version that has its files, the oldest first.
     pub versions: Arc<[ModelVersion]>,
+    /// By how much one must be better than the active one.
+    pub margin: f64,
 }
 
 impl ModelView {

@@ -253,12 +253,23 @@ pub struct TrainingProgress {
 pub struct TrainingView {
     /// Which model.
     pub model: ModelName,
-    /// Whether one is under way.
-    pub running: bool,
+    /// The one that is under way.
+    pub under_way: Option<UnderWay>,
     /// Why one that is due cannot be.
     pub obstacle: Option<TrainingObstacle>,
     /// When the last one ended that made a version.
     pub succeeded: Option<Timestamp>,
+    /// When the last one of all ended, and why, if nothing came of it.
+    pub failed: Option<(Timestamp, TrainingFailure)>,
+}
+
+/// A training that has begun, for readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// When it was decided on.
+    pub begun: Timestamp,
+    /// Why, in words.
+    pub words: String,
 }
 
 /// Something that was entered into the books.

@@ -188,6 +188,7 @@ impl Registry {
         let view = |entry: &ModelEntry| ModelView {
             model: Arc::clone(&entry.config.name),
             versions: Arc::clone(&entry.versions),
+            margin: entry.config.promotion.margin,
         };
         self.models.iter().map(view).collect()
     }

@@ -5,7 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forecastd_config::{AfterIngest, Columns, Dataset, History, Http, InferenceHttp, Landing, Layout, Limits, OffGrid};
+use forecastd_config::{
+    AfterIngest, Columns, Dataset, History, Http, InferenceHttp, Landing, Layout, Limits, Model, OffGrid, PromoteTo,
+    Promotion, Retention,
+};
+use forecastd_models::dasha::Metric;
 use forecastd_models::{
     Band, ChannelFit, Choice, Fallback, FitSpec, FittedAr, Forecast, Frequency, GapPolicy, Grid, Interval, Level,
     Member, Method, Timestamp,
@@ -15,11 +19,13 @@ use tokio::sync::watch;
 use super::exposition::{Exposition, Format, Readiness};
 use super::http::Sources;
 use super::metrics::Metrics;
+use crate::artifact_fixture::Artifact;
 use crate::message::change_models::{ChangeError, ChangeFuture, ChangeModels};
+use crate::message::content_key::ContentKey;
 use crate::message::inference::{
     Infer, InferenceAnswer, InferenceCounts, InferenceError, InferenceFuture, InferenceRequest, ServedModel,
 };
-use crate::message::model::ModelChange;
+use crate::message::model::{ModelChange, ModelFacts, ModelState, ModelVersion};
 use crate::message::snapshot::{ChannelView, DatasetView, ModelView, Snapshot, StepAccuracy};
 
 /// 2026-11-23T18:15:00Z.
@@ -75,6 +81,49 @@ pub(super) fn dataset(name: &str) -> Dataset {
             channels: 1,
             decode_memory: 1,
         },
+    }
+}
+
+/// A model whose better versions become active by themselves.
+pub(super) fn model(name: &str) -> Model {
+    Model {
+        name: name.into(),
+        incoming: "in".into(),
+        done: "done".into(),
+        quarantine: "quarantine".into(),
+        landing: Landing {
+            scan_interval: Duration::ZERO,
+            settle: Duration::ZERO,
+            patience: Duration::ZERO,
+        },
+        promotion: Promotion {
+            to: PromoteTo::Active,
+            margin: 0.0,
+        },
+        retention: Retention { versions: 1, age: None },
+        training: None,
+    }
+}
+
+/// A version of the model `m`.
+pub(super) fn version(number: u8, state: ModelState) -> ModelVersion {
+    ModelVersion {
+        model: "m".into(),
+        version: ContentKey([number; 32]),
+        state,
+        since: Timestamp(0),
+        reason: String::new(),
+        imported: Timestamp(0),
+        promotion: None,
+        folder: "models".into(),
+        facts: Arc::new(ModelFacts {
+            bytes: 0,
+            metric: Metric::Accuracy,
+            validation: None,
+            test: None,
+            data: String::new(),
+            description: Artifact::scoring(0.5).description,
+        }),
     }
 }
 
@@ -247,6 +296,7 @@ impl Stage {
                     timeout: Duration::from_secs(10),
                     max_timeout: Duration::from_secs(20),
                     body_bytes: 1 << 20,
+                    samples: 8,
                     requests: 2,
                 },
                 admin_token_file: None,

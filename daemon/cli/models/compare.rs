@@ -1,9 +1,9 @@
 //! `forecastd models compare`: one version against another, and what the rule of promotion says.
 
-use forecastd_models::dasha::{Verdict, challenge};
 use serde_json::json;
 
 use super::{Known, Place, print, score, summary, table};
+use crate::message::model::Comparison;
 
 /// Hold a version against another, by the rule by which one takes the other's place.
 #[derive(Debug, clap::Args)]
@@ -35,16 +35,11 @@ impl Compare {
             Some(margin) => margin,
             None => self.place.margin(&self.model)?.unwrap_or(0.0),
         };
-        let verdict = challenge(version.contender(), Some(other.contender()), margin);
+        let comparison = Comparison::of(version, other, margin);
         if self.json {
-            let value = json!({
-                "version": summary(version)?,
-                "other": summary(other)?,
-                "margin": margin,
-                "better": matches!(verdict, Verdict::Better(_)),
-                "comparable": !matches!(verdict, Verdict::Incomparable(_)),
-                "reason": verdict.reason(),
-            });
+            let mut value = json!(comparison);
+            value["version"] = summary(version)?;
+            value["other"] = summary(other)?;
             return print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
         }
         let columns = [version, other];
@@ -62,13 +57,13 @@ impl Compare {
             row("test", columns.map(|version| score(version.facts.test))),
             row("bytes", columns.map(|version| version.facts.bytes.to_string())),
         ];
-        let word = match &verdict {
-            Verdict::Better(_) => "better",
-            Verdict::NotBetter(_) => "not better",
-            Verdict::Incomparable(_) => "not comparable",
+        let word = match (comparison.comparable, comparison.better) {
+            (false, _) => "not comparable",
+            (true, true) => "better",
+            (true, false) => "not better",
         };
         // The rule speaks of the active version; here it may be any.
-        let reason = verdict.reason().replace("active version", "other version");
+        let reason = comparison.reason.replace("active version", "other version");
         print(&format!("{}{word}: {reason}\n", table(&rows)))
     }
 }

@@ -974,7 +974,7 @@ models: [{ name: m, incoming: ./m, train: { first: 20 } }]
         .count();
     assert_eq!(runs, 1);
     story.wait(Duration::from_secs(1));
-    assert!(story.last_snapshot().trainings[0].running);
+    assert!(story.last_snapshot().trainings[0].under_way.is_some());
     story.list("t", &["later", "still later"]);
     let ingests = story
         .asked

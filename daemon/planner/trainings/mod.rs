@@ -22,6 +22,7 @@ use super::samples::SampleIndex;
 use crate::message::model::{ModelState, ModelVersion};
 use crate::message::training::{
     TrainJob, TrainReport, Training, TrainingFailure, TrainingFault, TrainingNote, TrainingObstacle, TrainingView,
+    UnderWay,
 };
 
 /// Wait after something could not be entered into the books.
@@ -191,12 +192,21 @@ impl Trainings {
         let view = |entry: &Entry| {
             let model = &entry.model.name;
             let books = self.books.iter().filter(|training| training.plan.model == *model);
-            let ends = books.filter_map(|training| training.end.as_ref());
+            let ends = books.clone().filter_map(|training| training.end.as_ref());
+            let last = books
+                .filter(|training| training.end.is_some())
+                .max_by_key(|training| training.id);
+            let last = last.and_then(|training| training.end.as_ref());
+            let open = self.open().filter(|open| open.plan.model == *model);
             TrainingView {
                 model: ModelName::clone(model),
-                running: self.open().is_some_and(|open| open.plan.model == *model),
+                under_way: open.map(|open| UnderWay {
+                    begun: open.begun,
+                    words: open.plan.words.clone(),
+                }),
                 obstacle: entry.obstacle,
                 succeeded: ends.filter(|end| end.result.is_ok()).map(|end| end.time).max(),
+                failed: last.and_then(|end| Some((end.time, end.result.as_ref().err()?.clone()))),
             }
         };
         self.entries.iter().map(view).collect()

@@ -152,7 +152,7 @@ fn one_trains_at_a_time_and_the_others_come_after_it() {
             .trainings
             .view()
             .iter()
-            .all(|view| view.running == (*view.model == *first))
+            .all(|view| view.under_way.is_some() == (*view.model == *first))
     );
 
     story.done(1, Ok("/run/artifact"));

@@ -1,21 +1,10 @@
 //! What was asked of networks, as samples, and whether each model's active version answers.
 
 use super::encoder::{Encoder, Kind, push_label};
-use crate::message::inference::{BatchSizes, Infer, InferenceCounts, ModelCounts, ServedModel, VersionState};
+use crate::message::inference::{
+    BatchSizes, Infer, InferenceCounts, InferenceError, ModelCounts, ServedModel, VersionState,
+};
 use crate::message::snapshot::{ModelView, Snapshot};
-
-/// Every reason is there from the beginning, so that the first one is seen to rise.
-const REASONS: [&str; 9] = [
-    "deadline",
-    "failed",
-    "input",
-    "not_ready",
-    "overload",
-    "poison",
-    "stopping",
-    "unavailable",
-    "unknown",
-];
 
 /// A counter or gauge that each model has.
 type Figure = (&'static str, Kind, &'static str, fn(&ModelCounts) -> f64);
@@ -24,7 +13,7 @@ const FIGURES: [Figure; 8] = [
     (
         "forecastd_inference_requests_total",
         Kind::Counter,
-        "Requests that came, whatever became of them.",
+        "Requests to the serving process, of clients and of the daemon itself, whatever became of them.",
         |counts| counts.requests as f64,
     ),
     (
@@ -112,13 +101,14 @@ fn write_models(encoder: &mut Encoder, models: &[ModelView], served: &[ServedMod
 
 fn write_failures(encoder: &mut Encoder, counts: &InferenceCounts) {
     let name = "forecastd_inference_request_failures_total";
-    let help = "Requests without an answer, by reason.";
+    let help = "Requests to the serving process without an answer, by reason.";
     each(
         encoder,
         (name, Kind::Counter, help),
         counts,
         |encoder, model, counts| {
-            for reason in REASONS {
+            // Every reason is there from the beginning, so that the first one is seen to rise.
+            for reason in InferenceError::LABELS {
                 let mut labels = model.to_owned();
                 push_label(&mut labels, "reason", reason);
                 let failures = counts.failures.get(reason).copied().unwrap_or_default();
@@ -126,9 +116,6 @@ fn write_failures(encoder: &mut Encoder, counts: &InferenceCounts) {
             }
         },
     );
-    let name = "forecastd_inference_unknown_requests_total";
-    encoder.family(name, Kind::Counter, "Requests for models that are not served.");
-    encoder.sample(name, "", counts.unknown as f64);
 }
 
 fn write_batches(encoder: &mut Encoder, counts: &InferenceCounts) {
@@ -239,7 +226,6 @@ mod tests {
         };
         *networks.counts.lock().expect("no panic") = InferenceCounts {
             models: [(Arc::from("m"), counts)].into(),
-            unknown: 8,
             child,
         };
         networks
@@ -257,7 +243,6 @@ mod tests {
                 "forecastd_inference_samples_total{model=\"m\"} 6",
                 "forecastd_inference_request_failures_total{model=\"m\",reason=\"overload\"} 4",
                 "forecastd_inference_request_failures_total{model=\"m\",reason=\"poison\"} 0",
-                "forecastd_inference_unknown_requests_total 8",
                 "forecastd_inference_queue_seconds_total{model=\"m\"} 1.5",
                 "forecastd_inference_compute_seconds_total{model=\"m\"} 0.25",
                 "forecastd_inference_swaps_total{model=\"m\"} 2",
@@ -300,7 +285,7 @@ mod tests {
             },
         ];
         for error in errors {
-            assert!(REASONS.contains(&error.label()), "{error:?}");
+            assert!(Error::LABELS.contains(&error.label()), "{error:?}");
         }
     }
 }

@@ -1,11 +1,12 @@
-//! A page on its way to a client, which counts against the limit until the last of it is handed over.
+//! An answer on its way to a client, which counts against a limit until the last of it is handed over.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -53,6 +54,34 @@ impl HttpBody for PageBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+/// The same answer, which holds `guard` until the last of it is handed over.
+pub(super) fn guarded<G: Send + Unpin + 'static>(answer: Response, guard: G) -> Response {
+    answer.map(|body| Body::new(Guarded { body, _guard: guard }))
+}
+
+/// A body, and what goes with it.
+struct Guarded<G> {
+    body: Body,
+    _guard: G,
+}
+
+impl<G: Unpin> HttpBody for Guarded<G> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

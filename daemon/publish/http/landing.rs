@@ -1,12 +1,16 @@
 //! The page for people: what runs, what it has taken in, and what it expects. Plain HTML that a text browser reads,
 //! with nothing loaded from anywhere.
 
+mod models;
+
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use forecastd_models::{ChannelFit, Forecast, Timestamp};
 
+use self::models::write_models;
 use super::sparkline::{Sparkline, widest};
+use crate::message::inference::Infer;
 use crate::message::snapshot::{ChannelView, DatasetView, PredictionView, SampleView, Snapshot, StepAccuracy};
 use crate::publish::exposition::{Exposition, Readiness};
 use crate::publish::html::{Escaped, Figure};
@@ -32,7 +36,8 @@ const HEAD: &str = r#"<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>forecastd</title>
 <style>
-:root { --line: light-dark(#0b57a4, #8ec5ff); --rule: light-dark(#ddd, #444); --soft: light-dark(#595959, #a8a8a8); }
+:root { --line: light-dark(#0b57a4, #8ec5ff); --rule: light-dark(#ddd, #444); --soft: light-dark(#595959, #a8a8a8);
+  --good: light-dark(#1a7f37, #57c26f); --soon: light-dark(#9a6700, #e0b04a); --bad: light-dark(#b3261e, #ff8a80); }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 p, caption { color: var(--soft); } a { color: var(--line); }
@@ -41,6 +46,12 @@ table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid var(--rule); padding: .3rem .7rem; text-align: left; vertical-align: middle; }
 td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
 td.name { max-width: 24rem; overflow-wrap: anywhere; white-space: pre-wrap; }
+table.top td { vertical-align: top; }
+td.whole { white-space: nowrap; }
+small, .off { color: var(--soft); }
+.good::before, .soon::before, .bad::before { content: "\25CF"; margin-right: .35em; }
+.good::before { color: var(--good); } .soon::before { color: var(--soon); } .bad::before { color: var(--bad); }
+progress { width: 8rem; accent-color: var(--line); }
 svg { display: block; }
 polyline { fill: none; stroke: var(--line); stroke-width: 1.5; }
 polygon { fill: var(--line); opacity: .18; }
@@ -50,17 +61,18 @@ polygon { fill: var(--line); opacity: .18; }
 "#;
 
 /// The page as of `now`.
-pub(super) fn page(exposition: &Exposition, now: Timestamp) -> String {
+pub(super) fn page(exposition: &Exposition, infer: &dyn Infer, now: Timestamp) -> String {
     let mut html = HEAD.to_owned();
-    write_page(&mut html, exposition, now).expect("a String takes everything");
+    write_page(&mut html, exposition, infer, now).expect("a String takes everything");
     html
 }
 
-fn write_page(html: &mut String, exposition: &Exposition, now: Timestamp) -> fmt::Result {
+fn write_page(html: &mut String, exposition: &Exposition, infer: &dyn Infer, now: Timestamp) -> fmt::Result {
     let (snapshot, metrics) = (exposition.snapshot(), exposition.metrics());
     write_status(html, &exposition.readiness(), metrics.started(), &snapshot, now)?;
     write_datasets(html, &snapshot, metrics, now)?;
     write_samples(html, &snapshot, metrics)?;
+    write_models(html, &snapshot, infer, metrics, now)?;
     write_predictions(html, &snapshot)?;
     for view in &snapshot.datasets {
         write_channels(html, view)?;

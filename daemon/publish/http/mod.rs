@@ -2,8 +2,11 @@
 //! (`api`).
 //!
 //! What is shown is `exposition`'s and `landing`'s; here stand the routes, their bounds, and how they end. Everything
-//! that a client can make us hold is bounded: connections (`connection`), pages on their way (`body`), and the time
-//! that both may take.
+//! that a client can make us hold is bounded: connections (`connection`), what it sends (`room`), answers on their way
+//! (`body`), and the time that all of these may take.
+//!
+//! **A scrape finds room whatever others do.** Requests for anything but `/metrics` and health may be so many at once, and
+//! there are more connections than that: so one is idle, and makes room for the next.
 
 mod api;
 mod body;
@@ -11,6 +14,8 @@ mod connection;
 mod error;
 mod inference;
 mod landing;
+mod path;
+mod room;
 mod sparkline;
 
 use std::collections::HashMap;
@@ -21,9 +26,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use forecastd_config::Http;
@@ -31,8 +37,8 @@ use forecastd_models::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::api::Api;
-use self::body::PageBody;
-use self::connection::Connections;
+use self::body::{PageBody, guarded};
+use self::connection::{Connections, Seat};
 use self::error::ApiError;
 use self::inference::Service;
 use super::exposition::{Exposition, Format, Readiness};
@@ -42,6 +48,15 @@ use crate::message::inference::Infer;
 /// Pages on their way to clients at once. Prometheus asks for one at a time; beside a pair of servers and a few
 /// browsers there is no honest need for more.
 const PAGES: usize = 8;
+
+/// Requests under way at once that are neither for networks nor scrapes.
+const OTHERS: usize = 128;
+
+/// Connections beside those that all these may hold: for scrapes, and for whoever is idle.
+const SPARE: usize = 128;
+
+/// Clients that may wait for their connection to be taken.
+const BACKLOG: i32 = 1024;
 
 /// How long answers under way may take once the service stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -66,9 +81,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let connections = Connections::new(tokio::net::TcpListener::from_std(listener)?);
+    // std asks for 128: the kernel drops who comes beyond that, and they try again a second later.
+    rustix::net::listen(&listener, BACKLOG)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let bounded = sources.config.inference.requests + OTHERS;
+    let connections = Connections::new(listener, bounded + SPARE);
+    let service = router(sources, bounded)?.into_make_service_with_connect_info::<Seat>();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(connections, router(sources)).with_graceful_shutdown(async {
+    let server = axum::serve(connections, service).with_graceful_shutdown(async {
         let _ = stopped.await; // either way it is time to stop
     });
     let deadline = async {
@@ -88,29 +108,64 @@ pub async fn serve(
 #[derive(Clone)]
 struct Endpoint {
     exposition: Arc<Exposition>,
+    infer: Arc<dyn Infer>,
+    /// Of `/metrics`.
     pages: Arc<Semaphore>,
+    /// Those for people, who take no scrape's place.
+    people: Arc<Semaphore>,
 }
 
-fn router(sources: Sources) -> Router {
+/// All routes, of which those that are no scrapes have at most so many requests under way.
+fn router(sources: Sources, most: usize) -> io::Result<Router> {
     let Sources {
         exposition,
         infer,
         changes,
         config,
     } = sources;
-    let inference = Service::new(Arc::clone(&exposition), infer, config.inference);
+    let inference = Service::new(Arc::clone(&exposition), Arc::clone(&infer), config.inference)?;
     let api = Api::new(Arc::clone(&exposition), changes, config.admin_token_file);
-    let pages = Arc::new(Semaphore::new(PAGES));
-    Router::new()
+    let endpoint = Endpoint {
+        exposition,
+        infer,
+        pages: Arc::new(Semaphore::new(PAGES)),
+        people: Arc::new(Semaphore::new(PAGES)),
+    };
+    let bounded = Router::new()
         .route("/", get(landing))
+        .with_state(endpoint.clone())
+        .merge(inference::routes(inference.clone()))
+        .merge(api::routes(api))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(most)), admit));
+    Ok(Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { text(StatusCode::OK, "healthy\n") }))
         .route("/-/ready", get(ready))
-        .with_state(Endpoint { exposition, pages })
-        .merge(inference::routes(inference))
-        .merge(api::routes(api))
+        .with_state(endpoint)
+        .merge(inference::health(inference))
+        .merge(bounded)
         .fallback(nowhere)
         .method_not_allowed_fallback(otherwise)
+        .layer(from_fn(seated)))
+}
+
+/// Tells the connection that it has a request under way, until the last of its answer is handed over.
+async fn seated(ConnectInfo(seat): ConnectInfo<Seat>, request: Request, next: Next) -> Response {
+    let asked = seat.ask();
+    let answer = next.run(request).await;
+    asked.answered();
+    guarded(answer, asked)
+}
+
+/// Lets a request pass that finds room, which it keeps as long.
+async fn admit(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match room.try_acquire_owned() {
+        Ok(permit) => guarded(next.run(request).await, permit),
+        Err(_) if is_for_programs(request.uri()) => {
+            ApiError::busy("too many requests are under way already: try again later").into_response()
+        }
+        Err(_) => busy(),
+    }
 }
 
 /// There is no such page. Programs are told as programs are.
@@ -157,10 +212,10 @@ async fn metrics(
 }
 
 async fn landing(State(endpoint): State<Endpoint>) -> Response {
-    let Ok(permit) = endpoint.pages.try_acquire_owned() else {
+    let Ok(permit) = endpoint.people.try_acquire_owned() else {
         return busy();
     };
-    let html = landing::page(&endpoint.exposition, now());
+    let html = landing::page(&endpoint.exposition, &*endpoint.infer, now());
     let body = PageBody::new([html.into()], permit);
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),

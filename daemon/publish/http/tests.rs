@@ -1,13 +1,20 @@
 //! The endpoint over a real socket, as a story; and what hostile names do to the page for people.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use forecastd_models::{Fallback, FitFailure};
 
 use super::running::Running;
 use super::*;
-use crate::message::snapshot::ChannelView;
-use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, mapped, scored, view};
+use crate::message::content_key::ContentKey;
+use crate::message::inference::{ModelCounts, ServedModel, ServedVersion, VersionState};
+use crate::message::model::{ModelFacts, ModelState, ModelVersion};
+use crate::message::snapshot::{ChannelView, ModelView, Snapshot};
+use crate::message::training::{
+    TrainingFailure, TrainingFault, TrainingObstacle, TrainingProgress, TrainingStage, TrainingView, UnderWay,
+};
+use crate::publish::fixture::{NOW, Stage, dataset, fallback, fit, mapped, scored, version, view};
 
 #[test]
 fn an_endpoint_lives_from_start_to_shutdown() {
@@ -96,14 +103,69 @@ fn a_long_page_arrives_whole() {
 
 #[tokio::test]
 async fn a_page_too_many_is_refused() {
+    let stage = Stage::new(10);
     let endpoint = Endpoint {
-        exposition: Stage::new(10).exposition,
+        exposition: stage.exposition,
+        infer: stage.networks,
         pages: Arc::new(Semaphore::new(0)),
+        people: Arc::new(Semaphore::new(0)),
     };
     let query = Query(HashMap::new());
     let metrics = metrics(State(endpoint.clone()), query, HeaderMap::new()).await;
     assert_eq!(metrics.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(landing(State(endpoint)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// All connections that there are with the bounds of a [`Stage`].
+const ALL: usize = 2 + OTHERS + SPARE;
+
+#[test]
+fn a_scrape_finds_room_among_clients_that_connect_and_say_nothing() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    let connect = || TcpStream::connect(running.address).expect("the endpoint listens");
+    let mut idle: Vec<TcpStream> = (0..ALL).map(|_| connect()).collect();
+    // One that sends its head byte by byte is idle, too.
+    idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost").expect("it reads");
+    for _ in 0..3 {
+        assert_eq!(running.get("/metrics").0, 200);
+    }
+    idle[0].set_read_timeout(Some(GRACE)).expect("a socket");
+    assert_eq!(
+        idle[0].read(&mut [0]).expect("closed, not reset"),
+        0,
+        "the oldest had to go"
+    );
+    let mut last = idle.pop().expect("many");
+    last.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .expect("it is still there");
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.ends_with("healthy\n"), "{answer}");
+}
+
+#[test]
+fn a_scrape_finds_room_while_requests_and_idle_clients_take_all_that_they_may() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    let connect = || TcpStream::connect(running.address).expect("the endpoint listens");
+    // Their bodies never come.
+    let stalled = "POST /v2/repository/index HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
+    let mut all: Vec<TcpStream> = Vec::new();
+    let mut refused = running.ask("GET", "/v2", &[], &[]);
+    while refused.status != 429 {
+        assert!(all.len() < 10 * ALL, "nobody is refused");
+        for _ in 0..16 {
+            let mut client = connect();
+            client.write_all(stalled.as_bytes()).expect("it reads");
+            all.push(client);
+        }
+        refused = running.ask("GET", "/v2", &[], &[]);
+    }
+    assert_eq!(refused.headers["retry-after"], "1");
+    all.extend((0..ALL).map(|_| connect()));
+    assert_eq!(running.get("/metrics").0, 200);
+    assert_eq!(running.get("/-/healthy").0, 200);
 }
 
 #[test]
@@ -131,8 +193,137 @@ fn the_page_for_people_is_the_one_that_was_reviewed() {
     stage.publish(vec![first, view(dataset("empty"), Vec::new())]);
     stage.metrics.unreadable("empty", &"incoming/empty: permission denied");
     stage.readiness.send_replace(Readiness::Ready);
-    let html = landing::page(&stage.exposition, NOW.saturating_add(90 * 60 * 1_000_000_000));
+    let html = landing::page(
+        &stage.exposition,
+        &*stage.networks,
+        NOW.saturating_add(90 * 60 * 1_000_000_000),
+    );
     insta::assert_snapshot!(html.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+/// One model after the other: one that answers and is trained, one that is loaded for the first time, one that is refused,
+/// and one of which nothing has come yet.
+fn models(stage: &Stage) -> Vec<ModelView> {
+    let hours = |hours: i64| Timestamp(NOW.0 - hours * 3_600_000_000_000);
+    let version = |model: &str, number, state, validation, since| {
+        let version = version(number, state);
+        let facts = ModelFacts {
+            validation: Some(validation),
+            test: (state == ModelState::Active).then_some(validation - 0.0125),
+            ..ModelFacts::clone(&version.facts)
+        };
+        ModelVersion {
+            model: model.into(),
+            since,
+            facts: Arc::new(facts),
+            ..version
+        }
+    };
+    let view = |model: &str, versions: Vec<ModelVersion>| ModelView {
+        model: model.into(),
+        versions: versions.into(),
+        margin: 0.0,
+    };
+    let served = |model: &str, number: u8, state| ServedModel {
+        name: model.into(),
+        active: (state == VersionState::Ready).then(|| ContentKey([number; 32]).to_string().into()),
+        versions: vec![ServedVersion {
+            version: ContentKey([number; 32]).to_string().into(),
+            state,
+            description: None,
+        }],
+    };
+    let reason = "weights.safetensors: <torn>".to_owned();
+    *stage.networks.served.lock().expect("no panic") = vec![
+        served("scenes", 0x3f, VersionState::Ready),
+        served("crops", 0x2a, VersionState::Loading),
+        served("roofs", 0x1c, VersionState::Refused { reason }),
+    ];
+    let counts = ModelCounts {
+        requests: 1240,
+        answered: 1234,
+        ..ModelCounts::default()
+    };
+    stage.networks.counts.lock().expect("no panic").models = [("scenes".into(), counts)].into();
+    vec![
+        view(
+            "scenes",
+            vec![
+                version("scenes", 0x11, ModelState::Retired, 0.8125, hours(90)),
+                version("scenes", 0x12, ModelState::Retired, 0.84, hours(50)),
+                version("scenes", 0x3f, ModelState::Active, 0.875, hours(26)),
+                version("scenes", 0x4e, ModelState::Shadow, 0.8875, hours(3)),
+                version("scenes", 0x5d, ModelState::Candidate, 0.5, hours(1)),
+            ],
+        ),
+        view("crops", vec![version("crops", 0x2a, ModelState::Active, 0.9, hours(0))]),
+        view(
+            "roofs",
+            vec![version("roofs", 0x1c, ModelState::Active, 0.75, hours(5))],
+        ),
+        view("new", Vec::new()),
+    ]
+}
+
+fn trainings(stage: &Stage) -> Vec<TrainingView> {
+    let text = "state_dir: /s\ndatasets: [{ name: a, kind: tiles, incoming: /in, model: scenes, samples: { id: i, image: x, \
+                label: y, shape: [1, 8, 8] } }]\nmodels: [{ name: scenes, incoming: /m, train: {} }]\n";
+    let config = forecastd_config::Config::parse(text, std::path::Path::new("/")).expect("a good file");
+    stage.metrics.models_configured(&config.models);
+    stage.metrics.training(&TrainingProgress {
+        model: "scenes".into(),
+        stage: TrainingStage::Trials,
+        done: 3,
+        of: 12,
+        best: Some(0.8625),
+        trials: 4,
+        seconds_left: 900.0,
+    });
+    let idle = |model: &str| TrainingView {
+        model: model.into(),
+        under_way: None,
+        obstacle: None,
+        succeeded: None,
+        failed: None,
+    };
+    let minutes = |minutes: i64| Timestamp(NOW.0 - minutes * 60_000_000_000);
+    let under_way = UnderWay {
+        begun: minutes(12),
+        words: "214 labels are new or revised since the last training".to_owned(),
+    };
+    let failure = TrainingFailure {
+        fault: TrainingFault::NoChild,
+        detail: "forecastd-torch not found".to_owned(),
+    };
+    vec![
+        TrainingView {
+            under_way: Some(under_way),
+            ..idle("scenes")
+        },
+        TrainingView {
+            failed: Some((minutes(30), failure)),
+            succeeded: Some(minutes(3000)),
+            ..idle("roofs")
+        },
+        TrainingView {
+            obstacle: Some(TrainingObstacle::NoValidation),
+            ..idle("new")
+        },
+    ]
+}
+
+#[test]
+fn the_page_for_people_says_of_each_model_what_answers_and_what_is_trained() {
+    let stage = Stage::new(1000);
+    stage.publish_models(models(&stage));
+    let snapshot = Snapshot::clone(&stage.snapshots.borrow());
+    let trainings = trainings(&stage);
+    stage
+        .snapshots
+        .send_replace(Arc::new(Snapshot { trainings, ..snapshot }));
+    let html = landing::page(&stage.exposition, &*stage.networks, NOW);
+    let table = html.split("<h2>Models</h2>").nth(1).expect("models");
+    insta::assert_snapshot!(table.split("</table>").next().expect("a table"));
 }
 
 #[test]
@@ -143,7 +334,7 @@ fn a_hostile_channel_name_is_text_on_the_page_for_people() {
     odd.channels.get_mut(name).expect("it is there").anomaly = Some(2.0);
     stage.publish(vec![odd]);
     stage.metrics.unreadable("d", &name);
-    let html = landing::page(&stage.exposition, NOW);
+    let html = landing::page(&stage.exposition, &*stage.networks, NOW);
     assert!(!html.contains("<script") && !html.contains('\u{1b}'));
     assert_eq!(html.matches("&lt;script src=//evil&gt;&#39;&quot;").count(), 3);
 }
@@ -153,7 +344,7 @@ fn the_page_for_people_says_how_many_channels_it_does_not_show() {
     let stage = Stage::new(1000);
     let channels = (0..53).map(|i| fit(&format!("c{i:02}"), 1.0, &[])).collect();
     stage.publish(vec![view(dataset("d"), channels)]);
-    let html = landing::page(&stage.exposition, NOW);
+    let html = landing::page(&stage.exposition, &*stage.networks, NOW);
     assert_eq!(html.matches("<svg").count(), 50);
     assert!(html.contains("3 more channels are not shown"));
 }

@@ -241,7 +241,6 @@ pub(super) struct ServiceFamilies {
     pub(super) reload_successful: IntGauge,
     pub(super) reload_success_time: Gauge,
     pub(super) held_back: IntCounter,
-    pub(super) inference_responses: IntCounterVec,
     pub(super) forecast_files: IntCounterVec,
     pub(super) forecast_file_failures: IntCounterVec,
     pub(super) build_info: IntGaugeVec,
@@ -289,11 +288,6 @@ impl ServiceFamilies {
             held_back: to.counter(
                 "forecastd_series_held_back_total",
                 "Series left out of pages because http.max_series was reached, counted at each scrape.",
-            ),
-            inference_responses: to.counters(
-                "forecastd_inference_http_responses_total",
-                "Answers to requests for what networks say, by HTTP status.",
-                &["code"],
             ),
             forecast_files: to.counters(
                 "forecastd_forecast_files_total",
@@ -372,7 +366,7 @@ pub(super) fn sample_reasons() -> Vec<String> {
 pub(super) struct Register<'r>(pub(super) &'r Registry);
 
 impl Register<'_> {
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
+    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.enter(IntCounter::new(name, help))
     }
 

@@ -3,6 +3,7 @@
 //! Names, helps and labels stand in `families`; how they look on the page is left to `exposition`.
 
 mod families;
+pub(super) mod inference;
 mod models;
 mod predictions;
 mod process;
@@ -20,6 +21,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use self::families::{FitFamilies, IntakeFamilies, Register, ServiceFamilies};
+use self::inference::InferenceFamilies;
 use self::models::ModelFamilies;
 use self::predictions::PredictionFamilies;
 use self::process::ProcessUse;
@@ -47,6 +49,7 @@ pub struct Metrics {
     intake: IntakeFamilies,
     fit: FitFamilies,
     service: ServiceFamilies,
+    inference: InferenceFamilies,
     models: ModelFamilies,
     samples: SampleFamilies,
     trainings: TrainingFamilies,
@@ -72,6 +75,7 @@ impl Metrics {
             intake: IntakeFamilies::register(&register),
             fit: FitFamilies::register(&register),
             service: ServiceFamilies::register(&register),
+            inference: InferenceFamilies::register(&register),
             models: ModelFamilies::register(&register),
             samples: SampleFamilies::register(&register),
             trainings: TrainingFamilies::register(&register),
@@ -319,6 +323,7 @@ impl Metrics {
 
     /// These are the models of the configuration: each has its label sets from now on, and no other has.
     pub fn models_configured(&self, models: &[Model]) {
+        self.inference.configured(models);
         self.models.configured(models);
         self.trainings.configured(models);
     }
@@ -332,6 +337,11 @@ impl Metrics {
     /// A training is so far.
     pub fn training(&self, progress: &TrainingProgress) {
         self.trainings.progress(progress);
+    }
+
+    /// How far the training of a model is.
+    pub(super) fn training_progress(&self, model: &str) -> Option<TrainingProgress> {
+        self.trainings.progress_of(model)
     }
 
     /// A version could not be loaded: it was `refused`, or loading was `unavailable`.
@@ -372,10 +382,19 @@ impl Metrics {
         self.service.held_back.inc_by(held_back);
     }
 
-    /// A request for what a network says was answered with this HTTP status.
-    pub(super) fn inference_answered(&self, status: u16) {
-        let family = &self.service.inference_responses;
-        family.with_label_values(&[&status.to_string()]).inc();
+    /// A client asks what a model says.
+    pub(super) fn inference_asked(&self, model: &str) {
+        self.inference.asked(model);
+    }
+
+    /// It was not answered, for one of [`inference::REASONS`].
+    pub(super) fn inference_failed(&self, model: &str, reason: &'static str) {
+        self.inference.failed(model, reason);
+    }
+
+    /// It was told something, with this HTTP status.
+    pub(super) fn inference_responded(&self, status: u16) {
+        self.inference.responded(status);
     }
 
     /// All families as they are now, in order of name.

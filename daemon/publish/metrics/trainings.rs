@@ -1,7 +1,7 @@
 //! Metrics of trainings: why there were any, what came of them, and how far the one under way is.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forecastd_config::{Model, ModelName};
 use prometheus::{GaugeVec, Histogram, IntCounterVec, IntGaugeVec};
@@ -36,6 +36,8 @@ pub(super) struct TrainingFamilies {
     succeeded: GaugeVec,
     /// The models that are trained here.
     configured: Mutex<BTreeSet<ModelName>>,
+    /// How far the training under way is, for people.
+    latest: Mutex<Option<TrainingProgress>>,
 }
 
 impl TrainingFamilies {
@@ -93,6 +95,7 @@ impl TrainingFamilies {
                 MODEL,
             ),
             configured: Mutex::default(),
+            latest: Mutex::default(),
         }
     }
 
@@ -133,6 +136,7 @@ impl TrainingFamilies {
     }
 
     fn remove_progress(&self, model: &str) {
+        self.latest().take_if(|latest| *latest.model == *model);
         for stage in TrainingStage::ALL {
             let _ = self.stage.remove_label_values(&[model, stage.label()]);
         }
@@ -184,6 +188,16 @@ impl TrainingFamilies {
         if let Some(best) = progress.best {
             self.best.with_label_values(&[model]).set(best);
         }
+        *self.latest() = Some(progress.clone());
+    }
+
+    /// How far the training of a model is, as it was last told.
+    pub(super) fn progress_of(&self, model: &str) -> Option<TrainingProgress> {
+        self.latest().clone().filter(|latest| *latest.model == *model)
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<TrainingProgress>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows what readers see.
@@ -191,7 +205,8 @@ impl TrainingFamilies {
         let known = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         for view in views.iter().filter(|view| known.contains(&view.model)) {
             let model = &*view.model;
-            self.running.with_label_values(&[model]).set(view.running.into());
+            let running = self.running.with_label_values(&[model]);
+            running.set(view.under_way.is_some().into());
             for obstacle in TrainingObstacle::ALL {
                 let family = self.blocked.with_label_values(&[model, obstacle.label()]);
                 family.set((view.obstacle == Some(obstacle)).into());
@@ -199,7 +214,7 @@ impl TrainingFamilies {
             if let Some(time) = view.succeeded {
                 self.succeeded.with_label_values(&[model]).set(time.as_seconds());
             }
-            if !view.running {
+            if view.under_way.is_none() {
                 self.remove_progress(model);
             }
         }

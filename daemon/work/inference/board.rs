@@ -76,20 +76,17 @@ impl<'a> Tally<'a> {
 
     pub(super) fn ended(&mut self, outcome: &Outcome) {
         self.has_ended = true;
-        let mut counts = lock(&self.board.counts);
-        let Some(counts) = counts.models.get_mut(&self.model) else {
-            counts.unknown += 1;
-            return;
-        };
-        counts.requests += 1;
-        match outcome {
-            Ok(answer) => {
-                counts.answered += 1;
-                counts.samples += self.samples;
-                counts.queue += answer.queue;
+        self.board.count(&self.model, |counts| {
+            counts.requests += 1;
+            match outcome {
+                Ok(answer) => {
+                    counts.answered += 1;
+                    counts.samples += self.samples;
+                    counts.queue += answer.queue;
+                }
+                Err(error) => *counts.failures.entry(error.label()).or_default() += 1,
             }
-            Err(error) => *counts.failures.entry(error.label()).or_default() += 1,
-        }
+        });
     }
 }
 

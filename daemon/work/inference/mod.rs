@@ -3,7 +3,8 @@
 //!
 //! Training never shares this child's process. **Batches form by pull**: while the child computes one, requests queue
 //! up; the next batch takes all that wait for a version, up to a bound. So a batch is as large as the load asks for,
-//! and nobody waits for a batch to fill. What the two processes say is in `forecastd_models::inference`.
+//! and nobody waits for a batch to fill. A request that is larger than a batch has a part in several, and others come
+//! between. What the two processes say is in `forecastd_models::inference`.
 //!
 //! - `machine` decides, and touches nothing: who is next, what a death means, when a version moves.
 //! - `server` does: one task owns the machine, the process and its socket.
@@ -57,8 +58,10 @@ const FRAME_RESERVE: usize = 1 << 20;
 /// How much may be asked of a child, and how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Samples of a batch, if the device's memory does not allow fewer. A request of more is a batch by itself.
+    /// Samples of a batch, if the device's memory does not allow fewer. A request of more has a part in several.
     pub batch: u32,
+    /// Time that a batch may be expected to take, by what samples took so far: those who come after it wait for it.
+    pub turn: Duration,
     /// Samples that may wait for one version.
     pub waiting: usize,
     /// Bytes of samples that may wait, all versions together.
@@ -73,6 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             batch: 64,
+            turn: Duration::from_secs(1),
             waiting: 4096,
             waiting_bytes: 256 << 20,
             compute: Duration::from_secs(30),

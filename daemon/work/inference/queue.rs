@@ -2,11 +2,14 @@
 //!
 //! After a child has ended over a batch, that batch is a **suspect**: it is tried once more as it was, then in halves,
 //! and so on until a request over which children keep ending is alone and known. Fresh requests never join suspects.
+//!
+//! A request that is too large for a batch has a **part** in several, and goes to the end of the line after each: those
+//! who came after it wait for a part of it, never for the whole.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::request::Pending;
+use super::request::{Part, Pending};
 
 /// Children that may end over a batch before it is halved, or its only request given up.
 const LIVES: u32 = 2;
@@ -20,10 +23,10 @@ pub(super) struct Queue {
     bytes: usize,
 }
 
-/// Requests that are computed at once; at least one.
+/// Requests, or parts of them, that are computed at once; at least one.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) requests: Vec<Pending>,
+    pub(super) parts: Vec<Part>,
     /// Children that ended over just these requests.
     deaths: u32,
     pub(super) is_suspect: bool,
@@ -45,13 +48,19 @@ impl Queue {
         self.fresh.push_back(pending);
     }
 
+    /// To the end of the line, with what is left of it.
+    pub(super) fn rejoin(&mut self, mut pending: Pending, now: Instant) {
+        pending.in_line = now;
+        self.push(pending);
+    }
+
     /// To be tried before anything else.
     pub(super) fn put_back(&mut self, batches: Vec<Batch>) {
         for batch in batches.into_iter().rev() {
-            for pending in &batch.requests {
-                pending.set_sent(false);
-                self.samples += pending.samples();
-                self.bytes += pending.bytes();
+            for part in &batch.parts {
+                part.pending.set_sent(false);
+                self.samples += part.pending.samples();
+                self.bytes += part.pending.bytes();
             }
             self.suspects.push_front(batch);
         }
@@ -73,9 +82,10 @@ impl Queue {
 
     /// Since when the first in line waits.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let suspects = self.suspects.front().and_then(|batch| batch.requests.first());
+        let suspects = self.suspects.front().and_then(|batch| batch.parts.first());
+        let suspects = suspects.map(|part| &part.pending);
         let fresh = self.fresh.front();
-        suspects.or(fresh).map(|pending| pending.arrived)
+        suspects.or(fresh).map(|pending| pending.in_line)
     }
 
     /// Lets go of those who need no answer any more.
@@ -91,45 +101,48 @@ impl Queue {
         self.bytes = self.all().map(Pending::bytes).sum();
     }
 
-    /// The next batch: the oldest suspects, or all fresh requests up to so many samples and bytes, and one in any
-    /// case. Those who need no answer any more are let go.
+    /// The next batch: the oldest suspects, or all fresh requests up to so many samples and bytes, and one sample in any
+    /// case. A request that fits into one batch is not divided. Those who need no answer any more are let go.
     pub(super) fn next_batch(&mut self, most: usize, most_bytes: usize, now: Instant) -> Option<Batch> {
         while let Some(batch) = self.suspects.pop_front() {
-            self.forget(&batch.requests);
+            self.forget(batch.parts.iter().map(|part| &part.pending));
             if let Some(batch) = batch.still_wanted(now) {
                 return Some(batch);
             }
         }
-        let mut requests = Vec::new();
-        let (mut samples, mut bytes) = (0, 0);
-        while let Some(first) = self.fresh.front() {
-            let (with, bytes_with) = (samples + first.samples(), bytes + first.bytes());
-            if !requests.is_empty() && (with > most || bytes_with > most_bytes) {
+        let mut parts: Vec<Part> = Vec::new();
+        let (mut room, mut room_bytes) = (most, most_bytes);
+        while let Some(pending) = self.fresh.pop_front() {
+            let fits = room.min(room_bytes / pending.record().max(1));
+            let fits_some_batch = pending.samples() <= most && pending.bytes() <= most_bytes;
+            if !parts.is_empty() && (fits == 0 || fits_some_batch && fits < pending.samples()) {
+                self.fresh.push_front(pending);
                 break;
             }
-            let Some(pending) = self.fresh.pop_front() else { break };
-            self.forget(std::slice::from_ref(&pending));
+            self.forget([&pending]);
             if let Some(pending) = still_wanted(pending, now) {
-                (samples, bytes) = (with, bytes_with);
-                requests.push(pending);
+                let part = pending.part(fits);
+                room = room.saturating_sub(part.samples);
+                room_bytes = room_bytes.saturating_sub(part.bytes());
+                parts.push(part);
             }
         }
-        Batch::fresh(requests)
+        Batch::fresh(parts)
     }
 
     /// Everything, to be answered otherwise.
     pub(super) fn take_all(&mut self) -> Vec<Pending> {
         let queue = std::mem::take(self);
-        let suspects = queue.suspects.into_iter().flat_map(|batch| batch.requests);
-        suspects.chain(queue.fresh).collect()
+        let suspects = queue.suspects.into_iter().flat_map(|batch| batch.parts);
+        suspects.map(|part| part.pending).chain(queue.fresh).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &Pending> {
-        let suspects = self.suspects.iter().flat_map(|batch| &batch.requests);
-        suspects.chain(&self.fresh)
+        let suspects = self.suspects.iter().flat_map(|batch| &batch.parts);
+        suspects.map(|part| &part.pending).chain(&self.fresh)
     }
 
-    fn forget(&mut self, requests: &[Pending]) {
+    fn forget<'p>(&mut self, requests: impl IntoIterator<Item = &'p Pending>) {
         for pending in requests {
             self.samples -= pending.samples();
             self.bytes -= pending.bytes();
@@ -138,9 +151,9 @@ impl Queue {
 }
 
 impl Batch {
-    fn fresh(requests: Vec<Pending>) -> Option<Self> {
+    fn fresh(parts: Vec<Part>) -> Option<Self> {
         Self {
-            requests,
+            parts,
             deaths: 0,
             is_suspect: false,
         }
@@ -148,15 +161,15 @@ impl Batch {
     }
 
     pub(super) fn samples(&self) -> usize {
-        self.requests.iter().map(Pending::samples).sum()
+        self.parts.iter().map(|part| part.samples).sum()
     }
 
     /// A child ended over it.
     pub(super) fn after_death(mut self) -> Verdict {
         self.deaths += 1;
         self.is_suspect = true;
-        for pending in &mut self.requests {
-            pending.deaths += 1;
+        for part in &mut self.parts {
+            part.pending.deaths += 1;
         }
         if self.deaths < LIVES {
             return Verdict {
@@ -174,33 +187,33 @@ impl Batch {
 
     /// Halves, or the only request as the one to blame. One death of each half is counted already: the batch's last.
     fn divided(mut self) -> Verdict {
-        if self.requests.len() < 2 {
-            let poison = self.requests.pop();
+        if self.parts.len() < 2 {
+            let poison = self.parts.pop().map(|part| part.pending);
             return Verdict {
                 again: Vec::new(),
                 poison,
             };
         }
-        let second = self.requests.split_off(self.requests.len() / 2);
-        let half = |requests| Self {
-            requests,
+        let second = self.parts.split_off(self.parts.len() / 2);
+        let half = |parts| Self {
+            parts,
             deaths: LIVES - 1,
             is_suspect: true,
         };
         Verdict {
-            again: vec![half(self.requests), half(second)],
+            again: vec![half(self.parts), half(second)],
             poison: None,
         }
     }
 
     fn still_wanted(mut self, now: Instant) -> Option<Self> {
-        let requests = self.requests.into_iter();
-        self.requests = requests.filter_map(|pending| still_wanted(pending, now)).collect();
+        let wanted = |Part { pending, samples }| Some(still_wanted(pending, now)?.part(samples));
+        self.parts = self.parts.into_iter().filter_map(wanted).collect();
         self.unless_empty()
     }
 
     fn unless_empty(self) -> Option<Self> {
-        (!self.requests.is_empty()).then_some(self)
+        (!self.parts.is_empty()).then_some(self)
     }
 }
 

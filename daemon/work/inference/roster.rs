@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forecastd_models::dasha::ModelDescription;
 use tokio::sync::oneshot;
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     pub(super) description: Option<Arc<ModelDescription>>,
     /// Samples that the child's memory allows at once.
     pub(super) most: usize,
+    /// What a sample takes of a batch's time, the latest batches counting most; none before the first.
+    pace: Option<Duration>,
     /// To be the active one, as soon as it is warm.
     activate: bool,
     /// Children that ended while they loaded it.
@@ -62,6 +65,12 @@ impl Entry {
             Standing::Ready => VersionState::Ready,
             Standing::Refused { reason } => VersionState::Refused { reason: reason.clone() },
         }
+    }
+
+    /// Samples that should be computed within a time.
+    pub(super) fn samples_within(&self, time: Duration) -> usize {
+        let pace = self.pace.filter(|pace| !pace.is_zero());
+        pace.map_or(usize::MAX, |pace| (time.as_nanos() / pace.as_nanos()) as usize)
     }
 
     fn tell(&mut self, loaded: &Loaded, news: &mut Vec<(oneshot::Sender<Loaded>, Loaded)>) {
@@ -104,6 +113,7 @@ impl Roster {
             is_leaving: false,
             description: None,
             most: 0,
+            pace: None,
             activate: false,
             deaths: 0,
             waiting: Vec::new(),
@@ -151,6 +161,13 @@ impl Roster {
                 true
             }
             None => false,
+        }
+    }
+
+    /// A batch of it took so long for each of its samples.
+    pub(super) fn took(&mut self, key: Key, each: Duration) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.pace = Some(entry.pace.map_or(each, |before| (3 * before + each) / 4));
         }
     }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use forecastd_models::{ChannelFit, Forecast};
 use serde_json::{Value, json};
 
-use super::Api;
+use super::{Api, known_parameters, required};
 use crate::message::snapshot::ChannelView;
 use crate::publish::http::error::{ApiError, json_response};
 
@@ -17,12 +17,7 @@ pub(super) async fn forecasts(
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     let _permit = api.admit()?;
-    for key in query.keys() {
-        if !["dataset", "channel", "horizon"].contains(&key.as_str()) {
-            let message = format!("no parameter {key:?}: there are dataset, channel and horizon");
-            return Err(ApiError::malformed(message));
-        }
-    }
+    known_parameters(&query, &["dataset", "channel", "horizon"])?;
     let (dataset, channel) = (required(&query, "dataset")?, required(&query, "channel")?);
     let snapshot = api.exposition.snapshot();
     let view = snapshot.datasets.iter().find(|view| *view.config.name == *dataset);
@@ -42,11 +37,6 @@ pub(super) async fn forecasts(
         "steps": (1..=steps).map(|one| step(&fit.forecast, one)).collect::<Vec<_>>(),
     });
     Ok(json_response(StatusCode::OK, &body))
-}
-
-fn required<'q>(query: &'q HashMap<String, String>, name: &str) -> Result<&'q str, ApiError> {
-    let value = query.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    value.ok_or_else(|| ApiError::malformed(format!("the parameter {name} is missing")))
 }
 
 fn forecast<'s>(dataset: &str, channel: &str, view: &'s ChannelView) -> Result<&'s ChannelFit, ApiError> {

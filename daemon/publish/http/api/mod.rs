@@ -7,6 +7,7 @@ mod models;
 mod tests;
 mod token;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use axum::routing::{get, post};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::ApiError;
+use super::room::Room;
 use crate::message::change_models::ChangeModels;
 use crate::publish::exposition::Exposition;
 
@@ -34,6 +36,7 @@ pub(super) struct Api {
     changes: Arc<dyn ChangeModels>,
     token_file: Option<PathBuf>,
     answers: Arc<Semaphore>,
+    room: Room,
 }
 
 impl Api {
@@ -47,6 +50,7 @@ impl Api {
             changes,
             token_file,
             answers: Arc::new(Semaphore::new(ANSWERS)),
+            room: Room::small(),
         }
     }
 
@@ -67,8 +71,25 @@ pub(super) fn routes(api: Api) -> Router {
         .route("/api/v1/forecasts", get(forecasts::forecasts))
         .route("/api/v1/models", get(models::list))
         .route("/api/v1/models/{model}", get(models::show))
+        .route("/api/v1/models/{model}/compare", get(models::compare))
         .route("/api/v1/models/{model}/promote", post(models::promote))
         .route("/api/v1/models/{model}/rollback", post(models::rollback))
         .route("/api/v1/models/{model}/remove", post(models::remove))
         .with_state(api)
+}
+
+/// Whether there are no others than these.
+fn known_parameters(query: &HashMap<String, String>, known: &[&str]) -> Result<(), ApiError> {
+    match query.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(ApiError::malformed(format!(
+            "no parameter {key:?}: there are {}",
+            known.join(", ")
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn required<'q>(query: &'q HashMap<String, String>, name: &str) -> Result<&'q str, ApiError> {
+    let value = query.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    value.ok_or_else(|| ApiError::malformed(format!("the parameter {name} is missing")))
 }

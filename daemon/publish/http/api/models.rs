@@ -1,7 +1,9 @@
 //! `/api/v1/models`: what `forecastd models` says and does, over HTTP.
 
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, State};
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use forecastd_config::ModelName;
@@ -9,14 +11,12 @@ use forecastd_models::dasha::{Verdict, challenge};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, token};
+use super::{Api, known_parameters, required, token};
 use crate::message::change_models::ChangeError;
-use crate::message::model::{ModelAct, ModelChange, ModelVersion, named, rollback_target};
+use crate::message::model::{Comparison, ModelAct, ModelChange, ModelVersion, named, rollback_target};
 use crate::message::snapshot::ModelView;
 use crate::publish::http::error::{ApiError, json_response};
-
-/// Bytes of a wish, at most.
-const MOST: usize = 1 << 16;
+use crate::publish::http::path::Path;
 
 /// What is to be done, and why.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +39,31 @@ pub(super) async fn show(State(api): State<Api>, Path(model): Path<ModelName>) -
     let _permit = api.admit()?;
     let view = api.model(&model)?;
     Ok(json_response(StatusCode::OK, &of_model(&view, whole)))
+}
+
+/// One version against another, or the active one, by the margin of the configuration if no other is given.
+pub(super) async fn compare(
+    State(api): State<Api>,
+    Path(model): Path<ModelName>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let _permit = api.admit()?;
+    known_parameters(&query, &["version", "other", "margin"])?;
+    let view = api.model(&model)?;
+    let find = |name: &str| {
+        let found = named(&view.versions, name);
+        found.map_err(|wrong| ApiError::unknown(format!("model {model}: {wrong}")))
+    };
+    let version = find(required(&query, "version")?)?;
+    let other = find(query.get("other").map_or("active", String::as_str))?;
+    let margin = query.get("margin").map_or(Ok(view.margin), |asked| {
+        let margin = asked.parse().ok().filter(|margin: &f64| margin.is_finite());
+        margin.ok_or_else(|| ApiError::malformed(format!("margin {asked:?}: a number, in units of the score")))
+    })?;
+    let mut value = json!(Comparison::of(version, other, margin));
+    value["version"] = summary(version);
+    value["other"] = summary(other);
+    Ok(json_response(StatusCode::OK, &value))
 }
 
 pub(super) async fn promote(
@@ -99,12 +124,11 @@ impl Api {
     async fn wish(&self, model: &ModelName, headers: &HeaderMap, body: Body) -> Result<(ModelView, Wish), ApiError> {
         token::check(self.token_file.as_deref(), headers)?;
         let view = self.model(model)?;
-        let body = to_bytes(body, MOST).await;
-        let body: Bytes = body.map_err(|error| ApiError::malformed(format!("the body: {error}")))?;
-        if body.is_empty() {
-            return Ok((view, Wish::default()));
-        }
-        let wish = serde_json::from_slice(&body);
+        let received = self.room.read(headers, body).await?;
+        let wish = match received.bytes.as_slice() {
+            [] => Ok(Wish::default()),
+            bytes => serde_json::from_slice(bytes),
+        };
         Ok((
             view,
             wish.map_err(|error| ApiError::malformed(format!("the body: {error}")))?,

@@ -57,6 +57,7 @@ fn models() -> Vec<ModelView> {
     vec![ModelView {
         model: "m".into(),
         versions: versions.into(),
+        margin: 0.0,
     }]
 }
 
@@ -126,6 +127,81 @@ fn models_are_listed_and_one_is_shown_whole() {
         "nobody outside needs our folders"
     );
     assert_eq!(running.get("/api/v1/models/x").0, 404);
+}
+
+#[test]
+fn two_versions_are_compared_by_the_rule_of_promotion() {
+    let stage = Stage::new(1000);
+    let mut views = models();
+    let mut versions = views[0].versions.to_vec();
+    let facts = ModelFacts {
+        validation: Some(0.75),
+        ..ModelFacts::clone(&versions[2].facts)
+    };
+    versions[2].facts = Arc::new(facts);
+    views[0].versions = versions.into();
+    views[0].margin = 0.5;
+    stage.publish_models(views);
+    let running = Running::start(&stage);
+    let compare = |query: &str| running.ask("GET", &format!("/api/v1/models/m/compare{query}"), &[], &[]);
+    let value = compare("?version=3333").json();
+    assert_eq!(
+        (&value["version"]["version"], &value["other"]["version"]),
+        (&json!("33".repeat(32)), &json!("22".repeat(32)))
+    );
+    assert_eq!(
+        (&value["margin"], &value["comparable"], &value["better"]),
+        (&json!(0.5), &json!(true), &json!(false))
+    );
+    assert!(
+        value["reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("better by 0.2500 only")),
+        "{value}"
+    );
+    assert!(
+        !value.to_string().contains("/state"),
+        "nobody outside needs our folders"
+    );
+    let value = compare("?version=3333&other=1111&margin=0.25").json();
+    assert_eq!(
+        (&value["other"]["state"], &value["better"]),
+        (&json!("retired"), &json!(true))
+    );
+    let value = compare("?version=4444").json();
+    assert_eq!((&value["comparable"], &value["better"]), (&json!(false), &json!(false)));
+    for (query, status, words) in [
+        ("", 400, "the parameter version is missing"),
+        ("?version=5555", 404, "no version begins with 5555"),
+        ("?version=3333&other=shadow", 404, "no version is shadow"),
+        ("?version=3333&margin=NaN", 400, "margin \"NaN\": a number"),
+        ("?version=3333&against=1111", 400, "no parameter \"against\""),
+    ] {
+        let answer = compare(query);
+        let told = answer.json()["error"].as_str().expect("a sentence").to_owned();
+        assert!(
+            answer.status == status && told.contains(words),
+            "{query}: {} {told}",
+            answer.status
+        );
+    }
+    assert_eq!(running.get("/api/v1/models/x/compare?version=3333").0, 404);
+}
+
+#[test]
+fn an_address_that_cannot_be_read_is_refused_as_programs_are_told_it() {
+    let stage = Stage::new(1000);
+    let running = Running::start(&stage);
+    for path in [
+        "/api/v1/models/%FF",
+        "/v2/models/%FF/ready",
+        "/v2/models/m/versions/%FF",
+    ] {
+        let answer = running.ask("GET", path, &[], &[]);
+        assert_eq!(answer.status, 400, "{path}");
+        let told = answer.json()["error"].as_str().expect("a sentence").to_owned();
+        assert!(told.contains("Invalid UTF-8"), "{path}: {told}");
+    }
 }
 
 /// An endpoint over those models whose token lies in a file.
@@ -220,7 +296,11 @@ fn nobody_else_changes_anything() {
     for token in ["", "0", "0123456789abcdeF", "0123456789abcdef0"] {
         assert_eq!(ask(&running, "rollback", token, "").status, 401, "{token:?}");
     }
-    assert_eq!(running.post("/api/v1/models/m/rollback", "").status, 401);
+    let unnamed = running.post("/api/v1/models/m/rollback", "");
+    assert_eq!(
+        (unnamed.status, unnamed.headers["www-authenticate"].as_str()),
+        (401, "Bearer")
+    );
     fs::write(folder.path().join("token"), "short").expect("written");
     let answer = ask(&running, "rollback", "short", "");
     assert!(
@@ -256,6 +336,16 @@ fn the_page_for_programs_has_every_route_and_every_route_of_it_answers() {
             let is_lost = answer.status == 405 || answer.text().contains("no such");
             assert!(!is_lost, "{method} {path}: {} {}", answer.status, answer.text());
             let codes = operations[method]["responses"].as_object().expect("responses");
+            let is_bounded =
+                !["/", "/metrics"].contains(&path.as_str()) && !path.contains("/health") && path != "/-/ready";
+            let bounds: &[&str] = match method.as_str() {
+                "post" => &["408", "413", "415", "429"],
+                _ => &["429"],
+            };
+            assert!(
+                !is_bounded || bounds.iter().all(|code| codes.contains_key(*code)),
+                "{method} {path}"
+            );
             assert!(
                 codes.contains_key(&answer.status.to_string()),
                 "{method} {path}: {}",

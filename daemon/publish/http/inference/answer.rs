@@ -1,15 +1,17 @@
 //! What a network said becomes the tensors that a client wants, as JSON or in binary form behind it.
 
+use std::borrow::Cow;
+
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use forecastd_models::dasha::ModelDescription;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::header::{OutputParameters, RequestParameters, WantedOutput};
+use super::header::{Few, OutputParameters, RequestParameters, WantedOutput, Word};
 use super::tensor::{self, TensorSpec};
-use crate::message::inference::{InferenceAnswer, Outputs};
-use crate::publish::http::error::{ApiError, json_response};
+use crate::message::inference::{InferenceAnswer, InferenceError, Outputs};
+use crate::publish::http::error::ApiError;
 
 /// How long the JSON is where something stands behind it.
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -23,105 +25,174 @@ pub(super) struct Wanted {
     classes: Option<usize>,
 }
 
-/// Elements of a tensor.
-enum Elements {
-    Fp32(Vec<f32>),
-    Int64(Vec<i64>),
-    Uint8(Vec<u8>),
-    Texts(Vec<String>),
-}
-
-/// The tensors that a client asks for: all, if it names none.
+/// The tensors that a client asks for, each once: all, if it names none.
 pub(super) fn wanted(
     description: &ModelDescription,
-    asked: Option<Vec<WantedOutput>>,
+    asked: Option<Few<WantedOutput>>,
     parameters: &RequestParameters,
 ) -> Result<Vec<Wanted>, ApiError> {
     let specs = tensor::outputs(description);
-    let asked = asked.filter(|outputs| !outputs.is_empty()).unwrap_or_else(|| {
+    let asked = asked.map(|Few(outputs)| outputs).filter(|outputs| !outputs.is_empty());
+    let asked = asked.unwrap_or_else(|| {
         let all = specs.iter().map(|spec| WantedOutput {
-            name: spec.name.to_owned(),
+            name: Word(spec.name.to_owned()),
             parameters: OutputParameters::default(),
         });
         all.collect()
     });
-    let find = |output: WantedOutput| {
-        let WantedOutput { name, parameters: own } = output;
-        let told = |what: String| ApiError::malformed(format!("output {name:?}: {what}"));
-        let Some(spec) = specs.iter().find(|spec| *spec.name == *name) else {
-            let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
-            return Err(told(format!("the model gives {known:?}")));
-        };
-        if own.shared_memory_region.is_some() {
-            return Err(told("shared memory is not served".to_owned()));
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for output in asked {
+        let one = find(&specs, output, parameters)?;
+        if wanted.iter().any(|other| other.spec.name == one.spec.name) {
+            let name = one.spec.name;
+            return Err(ApiError::malformed(format!("output {name:?}: it is named twice")));
         }
-        let classes = own.classification.filter(|classes| *classes > 0);
-        if classes.is_some() && spec.name != "probabilities" {
-            return Err(told("a classification is made of probabilities only".to_owned()));
-        }
-        Ok(Wanted {
-            spec: spec.clone(),
-            is_binary: own.binary_data.unwrap_or(parameters.binary_data_output),
-            classes,
-        })
+        wanted.push(one);
+    }
+    Ok(wanted)
+}
+
+fn find(specs: &[TensorSpec], output: WantedOutput, parameters: &RequestParameters) -> Result<Wanted, ApiError> {
+    let WantedOutput {
+        name: Word(name),
+        parameters: own,
+    } = output;
+    let told = |what: String| ApiError::malformed(format!("output {name:?}: {what}"));
+    let Some(spec) = specs.iter().find(|spec| *spec.name == *name) else {
+        let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
+        return Err(told(format!("the model gives {known:?}")));
     };
-    asked.into_iter().map(find).collect()
+    if own.shared_memory_region.is_some() {
+        return Err(told("shared memory is not served".to_owned()));
+    }
+    let classes = own.classification.filter(|classes| *classes > 0);
+    if classes.is_some() && spec.name != "probabilities" {
+        return Err(told("a classification is made of probabilities only".to_owned()));
+    }
+    Ok(Wanted {
+        spec: spec.clone(),
+        is_binary: own.binary_data.unwrap_or(parameters.binary_data_output),
+        classes,
+    })
+}
+
+/// An answer as it goes out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    body: Vec<u8>,
+    /// Of the JSON at its beginning, where something stands behind it.
+    json: Option<usize>,
+}
+
+impl Written {
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+}
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        let Some(json) = self.json else {
+            return ([(CONTENT_TYPE, "application/json")], self.body).into_response();
+        };
+        let headers = [
+            (HEADER_LENGTH, HeaderValue::from(json)),
+            (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        ];
+        (headers, self.body).into_response()
+    }
+}
+
+/// The JSON of an answer.
+#[derive(Serialize)]
+struct Answer<'a> {
+    model_name: &'a str,
+    model_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    outputs: Vec<Output<'a>>,
+}
+
+/// One tensor in it.
+#[derive(Serialize)]
+struct Output<'a> {
+    name: &'static str,
+    datatype: &'static str,
+    shape: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Parameters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Elements<'a>>,
+}
+
+#[derive(Serialize)]
+struct Parameters {
+    binary_data_size: usize,
+}
+
+/// Elements of a tensor.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Elements<'a> {
+    Fp32(&'a [f32]),
+    Int64(Vec<i64>),
+    Uint8(&'a [u8]),
+    Texts(Vec<Cow<'a, str>>),
 }
 
 /// The answer to a client.
-pub(super) fn response(
+pub(super) fn write(
     model: &str,
     id: Option<&str>,
     wanted: &[Wanted],
     answer: &InferenceAnswer,
-) -> Result<Response, ApiError> {
+) -> Result<Written, ApiError> {
     let mut binary = Vec::new();
-    let mut outputs = Vec::new();
-    for wanted in wanted {
-        outputs.push(output(wanted, &answer.description, &answer.outputs, &mut binary)?);
-    }
-    let mut json = json!({ "model_name": model, "model_version": answer.version, "outputs": outputs });
-    if let Some(id) = id {
-        json["id"] = id.into();
-    }
-    if binary.is_empty() {
-        return Ok(json_response(StatusCode::OK, &json));
-    }
-    let mut body = json.to_string().into_bytes();
-    let headers = [
-        (HEADER_LENGTH, body.len().to_string()),
-        (CONTENT_TYPE, "application/octet-stream".to_owned()),
-    ];
+    let outputs = wanted
+        .iter()
+        .map(|wanted| output(wanted, &answer.description, &answer.outputs, &mut binary));
+    let json = Answer {
+        model_name: model,
+        model_version: &answer.version,
+        id,
+        outputs: outputs.collect(),
+    };
+    let mut body = serde_json::to_vec(&json).map_err(|error| {
+        ApiError::from(InferenceError::Failed {
+            reason: error.to_string(),
+        })
+    })?;
+    let json = (!binary.is_empty()).then_some(body.len());
     body.append(&mut binary);
-    Ok((headers, body).into_response())
+    Ok(Written { body, json })
 }
 
-fn output(
+fn output<'a>(
     wanted: &Wanted,
-    description: &ModelDescription,
-    outputs: &Outputs,
+    description: &'a ModelDescription,
+    outputs: &'a Outputs,
     binary: &mut Vec<u8>,
-) -> Result<Value, ApiError> {
+) -> Output<'a> {
     let labels = &description.labels;
     let (elements, per_sample) = match (outputs, wanted.classes, wanted.spec.name) {
         (Outputs::Scores(scores), Some(classes), _) => {
             let classes = classes.min(labels.len());
             let samples = scores.chunks(labels.len());
             let texts = samples.flat_map(|sample| likeliest(sample, labels, classes));
-            (Elements::Texts(texts.collect()), classes)
+            (Elements::Texts(texts.map(Cow::Owned).collect()), classes)
         }
         (Outputs::Scores(scores), None, "class") => {
             let classes = scores.chunks(labels.len()).map(|sample| best(sample) as i64);
             (Elements::Int64(classes.collect()), 1)
         }
         (Outputs::Scores(scores), None, "label") => {
-            let texts = scores.chunks(labels.len()).map(|sample| labels[best(sample)].clone());
-            (Elements::Texts(texts.collect()), 1)
+            let texts = scores.chunks(labels.len()).map(|sample| &*labels[best(sample)]);
+            (Elements::Texts(texts.map(Cow::Borrowed).collect()), 1)
         }
-        (Outputs::Scores(scores), None, _) => (Elements::Fp32(scores.clone()), labels.len()),
+        (Outputs::Scores(scores), None, _) => (Elements::Fp32(scores), labels.len()),
         (Outputs::Classes(classes), ..) => {
             let positions = description.architecture.input.positions() as usize;
-            (Elements::Uint8(classes.clone()), positions)
+            (Elements::Uint8(classes), positions)
         }
     };
     let samples = elements.len() / per_sample.max(1);
@@ -129,15 +200,21 @@ fn output(
         Some(_) => (vec![samples as u64, per_sample as u64], "BYTES"),
         None => (wanted.spec.shape_of(samples), wanted.spec.datatype.name()),
     };
-    let mut json = json!({ "name": wanted.spec.name, "datatype": datatype, "shape": shape });
-    if wanted.is_binary {
-        let before = binary.len();
+    let before = binary.len();
+    let (parameters, data) = if wanted.is_binary {
         elements.write(binary);
-        json["parameters"] = json!({ "binary_data_size": binary.len() - before });
+        let binary_data_size = binary.len() - before;
+        (Some(Parameters { binary_data_size }), None)
     } else {
-        json["data"] = elements.json();
+        (None, Some(elements))
+    };
+    Output {
+        name: wanted.spec.name,
+        datatype,
+        shape,
+        parameters,
+        data,
     }
-    Ok(json)
 }
 
 /// As Triton writes them: `probability:class:label`.
@@ -161,7 +238,7 @@ fn best(sample: &[f32]) -> usize {
     best
 }
 
-impl Elements {
+impl Elements<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Fp32(values) => values.len(),
@@ -171,20 +248,11 @@ impl Elements {
         }
     }
 
-    fn json(&self) -> Value {
-        match self {
-            Self::Fp32(values) => json!(values),
-            Self::Int64(values) => json!(values),
-            Self::Uint8(values) => json!(values),
-            Self::Texts(values) => json!(values),
-        }
-    }
-
     fn write(&self, to: &mut Vec<u8>) {
         match self {
             Self::Fp32(values) => to.extend(values.iter().flat_map(|value| value.to_le_bytes())),
             Self::Int64(values) => to.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-            Self::Uint8(values) => to.extend(values),
+            Self::Uint8(values) => to.extend_from_slice(values),
             Self::Texts(values) => {
                 for text in values {
                     to.extend((text.len() as u32).to_le_bytes());

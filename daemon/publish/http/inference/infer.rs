@@ -4,16 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use forecastd_models::dasha::ModelDescription;
 
-use super::answer::{self, HEADER_LENGTH};
+use super::answer::{self, HEADER_LENGTH, Wanted};
 use super::header::{Header, MOST_JSON};
-use super::samples::samples;
+use super::samples::{Samples, samples};
 use super::{Address, Service};
-use crate::message::inference::InferenceRequest;
+use crate::message::inference::{InferenceRequest, Outputs};
+use crate::publish::http::body::guarded;
 use crate::publish::http::error::ApiError;
+use crate::publish::http::path::Path;
+
+/// Bytes of JSON that an element of an answer takes, about.
+const ELEMENT: usize = 12;
 
 pub(super) async fn infer(
     State(service): State<Service>,
@@ -21,38 +27,52 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let metrics = service.exposition.metrics();
+    metrics.inference_asked(&address.model);
     let answered = answered(&service, &address, &headers, body).await;
-    let response = answered.unwrap_or_else(ApiError::into_response);
-    let status = response.status().as_u16();
-    service.exposition.metrics().inference_answered(status);
+    let response = answered.unwrap_or_else(|error| {
+        metrics.inference_failed(&address.model, error.reason);
+        error.into_response()
+    });
+    metrics.inference_responded(response.status().as_u16());
     response
 }
 
 async fn answered(service: &Service, address: &Address, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let _permit = service.requests.try_acquire().map_err(|_| {
+    // Held until the client has taken the answer, as is room for that.
+    let permit = Arc::clone(&service.requests).try_acquire_owned().map_err(|_| {
         let most = service.limits.requests;
-        let message = format!("{most} requests are under way already: try again later");
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+        ApiError::busy(format!("{most} requests are under way already: try again later"))
     })?;
     let arrived = Instant::now();
     let found = service.find(address)?;
     let received = service.room.read(headers, body).await?;
     // Held until the answer is made: so long the samples are in memory.
     let _room = received.permit;
-    let (header, binary) = split(headers, received.bytes)?;
-    let description = &found.description;
-    let wanted = answer::wanted(description, header.outputs, &header.parameters)?;
-    let samples = samples(description, header.inputs, binary)?;
+    let length = received.bytes.len();
+    let json = json_length(headers, length)?;
+    let (description, most) = (found.description, service.limits.samples);
+    let asked = move || Asked::read(&description, received.bytes, json, most);
+    let asked = service.desk.run(json, asked).await??;
+    let _grown = service.room.take(asked.samples.inputs.len().saturating_sub(length))?;
     let request = InferenceRequest {
         model: Arc::clone(&address.model),
         // Whoever names none gets the active one, even if that changes meanwhile.
         version: address.version.as_ref().map(|_| Arc::clone(&found.version)),
-        count: samples.count,
-        inputs: samples.inputs,
-        deadline: arrived + service.patience(header.parameters.timeout),
+        count: asked.samples.count,
+        inputs: asked.samples.inputs,
+        deadline: arrived + service.patience(asked.timeout),
     };
     let answer = service.infer.infer(request).await?;
-    answer::response(&address.model, header.id.as_deref(), &wanted, &answer)
+    let elements = match &answer.outputs {
+        Outputs::Scores(scores) => scores.len(),
+        Outputs::Classes(classes) => classes.len(),
+    };
+    let (model, id, wanted) = (Arc::clone(&address.model), asked.id, asked.wanted);
+    let write = move || answer::write(&model, id.as_deref(), &wanted, &answer);
+    let written = service.desk.run(elements * ELEMENT, write).await??;
+    let room = service.room.take(written.len())?;
+    Ok(guarded(written.into_response(), (permit, room)))
 }
 
 impl Service {
@@ -65,24 +85,45 @@ impl Service {
     }
 }
 
-/// The JSON, and what stands behind it.
-fn split(headers: &HeaderMap, mut bytes: Vec<u8>) -> Result<(Header, Vec<u8>), ApiError> {
+/// What a client asks.
+struct Asked {
+    id: Option<String>,
+    timeout: Option<u64>,
+    wanted: Vec<Wanted>,
+    samples: Samples,
+}
+
+impl Asked {
+    /// From a body that begins with so many bytes of JSON, for at most so many samples.
+    fn read(description: &ModelDescription, mut body: Vec<u8>, json: usize, most: usize) -> Result<Self, ApiError> {
+        let binary = body.split_off(json);
+        let header = Header::read(&body)?;
+        Ok(Self {
+            wanted: answer::wanted(description, header.outputs, &header.parameters)?,
+            samples: samples(description, header.inputs, binary, most)?,
+            id: header.id.map(|id| id.0),
+            timeout: header.parameters.timeout,
+        })
+    }
+}
+
+/// How much of a body is JSON.
+fn json_length(headers: &HeaderMap, body: usize) -> Result<usize, ApiError> {
     let length = match headers.get(HEADER_LENGTH) {
-        None => bytes.len(),
+        None => body,
         Some(length) => {
             let told = length.to_str().ok().and_then(|length| length.parse().ok());
-            told.filter(|told| *told <= bytes.len()).ok_or_else(|| {
-                let found = bytes.len();
+            told.filter(|told| *told <= body).ok_or_else(|| {
                 ApiError::malformed(format!(
-                    "Inference-Header-Content-Length {length:?}, in a body of {found} bytes"
+                    "Inference-Header-Content-Length {length:?}, in a body of {body} bytes"
                 ))
             })?
         }
     };
     if length > MOST_JSON {
-        let message = format!("{length} bytes of JSON; at most {MOST_JSON} are taken: send binary tensors");
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        return Err(ApiError::too_large(format!(
+            "{length} bytes of JSON; at most {MOST_JSON} are taken: send binary tensors"
+        )));
     }
-    let binary = bytes.split_off(length);
-    Ok((Header::read(&bytes)?, binary))
+    Ok(length)
 }

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Address, Service, tensor};
 use crate::message::inference::{ModelCounts, ServedModel, VersionState};
 use crate::publish::exposition::Readiness;
 use crate::publish::http::error::{ApiError, json_response};
+use crate::publish::http::path::Path;
 
 /// What networks run on, as metadata have it.
 const PLATFORM: &str = "forecastd_dasha";
@@ -82,18 +84,24 @@ pub(super) async fn config(State(service): State<Service>, Path(address): Path<A
     Ok(json_response(StatusCode::OK, &config))
 }
 
-/// `{"ready": true}` leaves out what is not ready.
+/// What may be asked of the index; more has no bearing on it.
+#[derive(Debug, Default, Deserialize)]
+struct IndexRequest {
+    /// Leaves out what is not ready.
+    #[serde(default)]
+    ready: bool,
+}
+
 pub(super) async fn index(
     State(service): State<Service>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let received = service.room.read(&headers, body).await?;
-    let asked: Value = match received.bytes.as_slice() {
-        [] => Value::Null,
+    let received = service.small_room.read(&headers, body).await?;
+    let asked: IndexRequest = match received.bytes.as_slice() {
+        [] => IndexRequest::default(),
         bytes => serde_json::from_slice(bytes).map_err(|error| ApiError::malformed(format!("the body: {error}")))?,
     };
-    let only_ready = asked["ready"].as_bool().unwrap_or(false);
     let mut entries = Vec::new();
     for model in service.infer.served() {
         for version in &model.versions {
@@ -103,7 +111,7 @@ pub(super) async fn index(
                 VersionState::Draining => ("UNLOADING", ""),
                 VersionState::Refused { reason } => ("UNAVAILABLE", reason.as_str()),
             };
-            if !only_ready || version.state == VersionState::Ready {
+            if !asked.ready || version.state == VersionState::Ready {
                 let version = &version.version;
                 entries.push(json!({ "name": model.name, "version": version, "state": state, "reason": reason }));
             }

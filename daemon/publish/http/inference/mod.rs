@@ -4,11 +4,11 @@
 //! the repository, configuration and statistics of a model. Which tensors there are is `tensor`'s; how they come and go,
 //! `header`, `samples` and `answer`. Answers come from [`Infer`] alone. A client that goes away drops its request.
 //!
-//! Bounds of their own (`body`, [`InferenceHttp`](forecastd_config::InferenceHttp)): requests here never take the place
-//! of a scrape.
+//! Bounds of their own (`super::room`, [`InferenceHttp`](forecastd_config::InferenceHttp)), and a thread of their own for
+//! what is long (`desk`): requests here never take the place of a scrape.
 
 mod answer;
-mod body;
+mod desk;
 mod header;
 mod infer;
 mod metadata;
@@ -17,6 +17,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,13 +26,14 @@ use forecastd_config::InferenceHttp;
 use forecastd_models::dasha::ModelDescription;
 use tokio::sync::Semaphore;
 
-use self::body::Room;
+use self::desk::Desk;
 use super::error::ApiError;
+use super::room::Room;
 use crate::message::inference::{Infer, InferenceError, ServedModel, ServedVersion, VersionState};
 use crate::message::model::FEWEST_DIGITS;
 use crate::publish::exposition::Exposition;
 
-/// Bodies of all requests under way together, at most, unless one alone may be longer.
+/// Bodies of all requests under way and their answers together, at most, unless one body alone may be longer.
 const ALL_BODIES: usize = 256 << 20;
 
 /// What answers need.
@@ -42,25 +44,36 @@ pub(super) struct Service {
     limits: InferenceHttp,
     requests: Arc<Semaphore>,
     room: Room,
+    small_room: Room,
+    desk: Desk,
 }
 
 impl Service {
-    pub(super) fn new(exposition: Arc<Exposition>, infer: Arc<dyn Infer>, limits: InferenceHttp) -> Self {
-        Self {
+    pub(super) fn new(exposition: Arc<Exposition>, infer: Arc<dyn Infer>, limits: InferenceHttp) -> io::Result<Self> {
+        let (most, whence) = (limits.body_bytes, "http.inference.max_body");
+        Ok(Self {
+            desk: Desk::open(Arc::clone(&exposition))?,
             exposition,
             infer,
             requests: Arc::new(Semaphore::new(limits.requests)),
-            room: Room::new(limits.body_bytes, ALL_BODIES, limits.max_timeout),
+            room: Room::new(most, whence, ALL_BODIES, limits.max_timeout),
+            small_room: Room::small(),
             limits,
-        }
+        })
     }
+}
+
+/// What probes ask, whatever else is asked.
+pub(super) fn health(service: Service) -> Router {
+    Router::new()
+        .route("/v2/health/live", get(metadata::live))
+        .route("/v2/health/ready", get(metadata::ready))
+        .with_state(service)
 }
 
 pub(super) fn routes(service: Service) -> Router {
     Router::new()
         .route("/v2", get(metadata::server))
-        .route("/v2/health/live", get(metadata::live))
-        .route("/v2/health/ready", get(metadata::ready))
         .route("/v2/repository/index", post(metadata::index))
         .route("/v2/models/stats", get(metadata::all_statistics))
         .route("/v2/models/{model}", get(metadata::model))

@@ -10,7 +10,7 @@ use crate::artifact_fixture::Artifact;
 use crate::message::inference::{
     InferenceAnswer, InferenceError, Outputs, ServedModel, ServedVersion, Stage as At, VersionState,
 };
-use crate::publish::fixture::Stage;
+use crate::publish::fixture::{Stage, model};
 use crate::publish::http::running::{Answer, Running};
 
 const KEY: &str = "3f2a91aa";
@@ -139,7 +139,6 @@ fn binary_tensors_come_and_go_behind_the_json() {
             { "name": "label", "parameters": { "binary_data": true } },
             { "name": "probabilities", "parameters": { "binary_data": true } },
             { "name": "class" },
-            { "name": "probabilities", "parameters": { "classification": 1 } },
         ],
     });
     let (length, body) = binary(&header, &[9, 8, 7, 6, 5, 4]);
@@ -157,7 +156,6 @@ fn binary_tensors_come_and_go_behind_the_json() {
         (Some("seven"), &json!({ "binary_data_size": 7 }))
     );
     assert_eq!(json["outputs"][2]["data"], json!([1]));
-    assert_eq!(json["outputs"][3]["data"], json!(["0.750000:1:yes"]));
     let expected = [&b"\x03\0\0\0yes"[..], &0.25_f32.to_le_bytes(), &0.75_f32.to_le_bytes()].concat();
     assert_eq!(tail, expected);
     let asked = stage
@@ -170,6 +168,45 @@ fn binary_tensors_come_and_go_behind_the_json() {
     assert_eq!(
         (asked.version.as_deref(), asked.inputs),
         (Some(KEY), vec![9, 8, 7, 6, 5, 4])
+    );
+}
+
+#[test]
+fn the_likeliest_classes_come_as_texts() {
+    let (_stage, running) = serving(tiles(), VersionState::Ready, &[0.25, 0.75]);
+    let body = json!({
+        "inputs": [input("UINT8", &[1, 2, 1, 3], json!([1, 2, 3, 4, 5, 6]))],
+        "outputs": [{ "name": "probabilities", "parameters": { "classification": 1 } }],
+    });
+    let answer = running.post("/v2/models/m/infer", &body.to_string()).json();
+    assert_eq!(
+        answer["outputs"],
+        json!([{ "name": "probabilities", "datatype": "BYTES", "shape": [1, 1], "data": ["0.750000:1:yes"] }])
+    );
+}
+
+#[test]
+fn long_json_is_read_and_written_as_short_json_is() {
+    let mut description = tiles();
+    description.architecture.input.size = vec![100, 100];
+    let scores: Vec<f32> = (0..16u8).map(|place| f32::from(place) / 16.0).collect();
+    let (stage, running) = serving(description, VersionState::Ready, &scores);
+    let tile: Vec<u8> = (0..160_000u32).map(|place| place as u8).collect();
+    let answer = ask(&running, input("UINT8", &[8, 2, 100, 100], json!(tile)));
+    assert_eq!(answer.json()["outputs"][0]["data"], json!(scores));
+    let asked = stage
+        .networks
+        .asked
+        .lock()
+        .expect("no panic")
+        .pop()
+        .expect("it was asked");
+    assert_eq!((asked.count, asked.inputs == tile), (8, true));
+    assert!(
+        running
+            .get("/metrics")
+            .1
+            .contains("forecastd_worker_busy_seconds_total{worker=\"tensors\"}")
     );
 }
 
@@ -263,7 +300,19 @@ fn what_is_malformed_is_told_by_tensor_and_sample() {
         (body(tile(Value::Null)), "neither data nor binary_data_size"),
         (body(both), "both data and binary_data_size"),
         (body(shared), "shared memory"),
-        (body(input("UINT8", &[u64::MAX, 2, 1, 3], six())), "too many"),
+        (
+            json!({ "inputs": [tile(six())], "outputs": [{ "name": "class" }, { "name": "label" }, { "name": "class" }] })
+                .to_string(),
+            "output \"class\": it is named twice",
+        ),
+        (
+            body(input("UINT8", &[1, 2, 1, 3], json!([1, 2, 3, 4, 5, 1e18]))),
+            "sample 0, element 5: 1000000000000000000 is no UINT8",
+        ),
+        (
+            body(json!({ "name": "input", "datatype": "UINT8", "shape": [1e18], "data": six() })),
+            "the request's JSON: invalid type: floating point",
+        ),
         (
             with_output(json!({ "name": "scores" })),
             "output \"scores\": the model gives [\"probabilities\", \"class\", \"label\"]",
@@ -313,6 +362,81 @@ fn bad_letters_and_torn_texts_are_told() {
             answer.text()
         );
     }
+}
+
+#[test]
+fn more_samples_than_a_request_may_have_are_refused_before_any_is_looked_at() {
+    let (stage, running) = serving(letters(), VersionState::Ready, &[0.25, 0.75]);
+    for count in [9, 1 << 32, 10_u64.pow(18), u64::MAX] {
+        let answer = ask(&running, input("BYTES", &[count], json!(["A"])));
+        let told = answer.json()["error"].to_string();
+        assert_eq!(answer.status, 413, "{told}");
+        let words = format!("{count} samples in one request; at most 8 are taken (http.inference.max_samples)");
+        assert!(told.contains(&words), "{told}");
+    }
+    assert_eq!(
+        ask(
+            &running,
+            input("BYTES", &[8], json!(["A", "C", "G", "T", "A", "C", "G", "T"]))
+        )
+        .status,
+        200
+    );
+    stage.networks.asked.lock().expect("no panic").clear();
+    // A hundred thousand texts of no letter in four bytes each.
+    let zeros = vec![0; 400_000];
+    for (shape, status, words) in [(100_000, 413, "at most 8"), (8, 400, "sample 0: 0 letters")] {
+        let parameters = json!({ "binary_data_size": zeros.len() });
+        let header =
+            json!({ "inputs": [{ "name": "input", "datatype": "BYTES", "shape": [shape], "parameters": parameters }] });
+        let (length, body) = binary(&header, &zeros);
+        let headers = [("Inference-Header-Content-Length", length.as_str())];
+        let answer = running.ask("POST", "/v2/models/m/infer", &headers, &body);
+        assert!(
+            answer.status == status && answer.text().contains(words),
+            "{}",
+            answer.text()
+        );
+    }
+    assert!(stage.networks.asked.lock().expect("no panic").is_empty());
+}
+
+#[test]
+fn what_is_refused_is_counted_by_reason_and_names_that_clients_choose_are_no_labels() {
+    let (stage, running) = serving(numbers(), VersionState::Ready, &[2.5]);
+    stage.metrics.models_configured(&[model("m")]);
+    let body = |shape: &[u64]| json!({ "inputs": [input("FP32", shape, json!([0.5, -1]))] }).to_string();
+    let post = |path: &str, body: &str| running.post(path, body).status;
+    assert_eq!(post("/v2/models/m/infer", &body(&[1, 2])), 200);
+    assert_eq!(post("/v2/models/m/infer", "{"), 400);
+    assert_eq!(post("/v2/models/m/infer", &body(&[9, 2])), 413);
+    assert_eq!(post("/v2/models/m/versions/ffff/infer", &body(&[1, 2])), 404);
+    let unavailable = InferenceError::Unavailable {
+        reason: "because".to_owned(),
+    };
+    say(&stage, Err(unavailable));
+    assert_eq!(post("/v2/models/m/infer", &body(&[1, 2])), 503);
+    stage.publish_models(Vec::new());
+    assert_eq!(post("/v2/models/evil/infer", &body(&[1, 2])), 404);
+    let counted = stage.samples();
+    for (reason, count) in [
+        ("input", 1.0),
+        ("too_large", 1.0),
+        ("unknown", 1.0),
+        ("unavailable", 1.0),
+        ("busy", 0.0),
+    ] {
+        let name = format!("forecastd_inference_http_request_failures_total{{model=\"m\",reason=\"{reason}\"}}");
+        assert_eq!(counted.get(&name), Some(&count), "{name}");
+    }
+    assert_eq!(counted["forecastd_inference_http_requests_total{model=\"m\"}"], 5.0);
+    assert_eq!(counted["forecastd_inference_unknown_requests_total"], 1.0);
+    assert!(counted.keys().all(|name| !name.contains("evil")));
+    stage.metrics.models_configured(&[]);
+    assert!(
+        stage.samples().keys().all(|name| !name.contains("model=\"m\"")),
+        "it goes with its model"
+    );
 }
 
 #[test]
@@ -416,9 +540,10 @@ fn a_client_says_how_long_it_waits_up_to_a_bound() {
             waits(Value::Null),
             waits(json!(0)),
             waits(json!(3_000_000)),
-            waits(json!(900_000_000_u64))
+            waits(json!(900_000_000_u64)),
+            waits(json!(u64::MAX))
         ],
-        [10, 10, 3, 20]
+        [10, 10, 3, 20, 20]
     );
 }
 
@@ -490,6 +615,8 @@ fn metadata_say_what_a_network_takes_and_gives() {
         index,
         json!([{ "name": "m", "version": KEY, "state": "READY", "reason": "" }])
     );
+    let long = format!("{{\"ready\": true{}}}", " ".repeat(64 << 10));
+    assert_eq!(running.post("/v2/repository/index", &long).status, 413);
 }
 
 #[test]

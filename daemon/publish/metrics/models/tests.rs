@@ -1,61 +1,12 @@
 //! What becomes of models in samples, and what comes and goes with a model.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use forecastd_config::{Landing, PromoteTo, Promotion, Retention};
-use forecastd_models::Timestamp;
-use forecastd_models::dasha::Metric;
-
 use super::*;
-use crate::artifact_fixture::Artifact;
 use crate::message::content_key::ContentKey;
 use crate::message::landed_file::{Fingerprint, LandedFile};
-use crate::message::model::{ModelChange, ModelFacts, ModelReport, ModelVersion};
+use crate::message::model::{ModelChange, ModelReport, ModelVersion};
 use crate::message::rejected::Rejected;
 use crate::message::snapshot::Snapshot;
-use crate::publish::fixture::Stage;
-
-fn model(name: &str) -> Model {
-    Model {
-        name: name.into(),
-        incoming: "in".into(),
-        done: "done".into(),
-        quarantine: "quarantine".into(),
-        landing: Landing {
-            scan_interval: Duration::ZERO,
-            settle: Duration::ZERO,
-            patience: Duration::ZERO,
-        },
-        promotion: Promotion {
-            to: PromoteTo::Active,
-            margin: 0.0,
-        },
-        retention: Retention { versions: 1, age: None },
-        training: None,
-    }
-}
-
-fn version(number: u8, state: ModelState) -> ModelVersion {
-    ModelVersion {
-        model: "m".into(),
-        version: ContentKey([number; 32]),
-        state,
-        since: Timestamp(0),
-        reason: String::new(),
-        imported: Timestamp(0),
-        promotion: None,
-        folder: "models".into(),
-        facts: Arc::new(ModelFacts {
-            bytes: 0,
-            metric: Metric::Accuracy,
-            validation: None,
-            test: None,
-            data: String::new(),
-            description: Artifact::scoring(0.5).description,
-        }),
-    }
-}
+use crate::publish::fixture::{Stage, model, version};
 
 fn tell(stage: &Stage, done: ModelDone) {
     let versions = Vec::new();
@@ -87,6 +38,7 @@ fn publish(stage: &Stage, versions: &[ModelVersion]) {
     let view = ModelView {
         model: "m".into(),
         versions: versions.into(),
+        margin: 0.0,
     };
     stage.metrics.published(&Snapshot {
         models: vec![view],

@@ -6,7 +6,7 @@ use super::*;
 use crate::message::content_key::ContentKey;
 use crate::message::model::ModelReport;
 use crate::message::snapshot::Snapshot;
-use crate::message::training::{Training, TrainingEnd, TrainingFailure, TrainingPlan};
+use crate::message::training::{Training, TrainingEnd, TrainingFailure, TrainingPlan, UnderWay};
 use crate::publish::fixture::Stage;
 
 fn configure(stage: &Stage, train: &str) {
@@ -59,9 +59,13 @@ fn publish(stage: &Stage, running: bool, obstacle: Option<TrainingObstacle>) {
     stage.metrics.published(&Snapshot {
         trainings: vec![TrainingView {
             model: "m".into(),
-            running,
+            under_way: running.then(|| UnderWay {
+                begun: Timestamp(0),
+                words: String::new(),
+            }),
             obstacle,
             succeeded: Some(Timestamp(7_000_000_000)),
+            failed: None,
         }],
         ..Snapshot::default()
     });

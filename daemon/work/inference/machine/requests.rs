@@ -10,11 +10,10 @@ use super::Machine;
 use crate::message::inference::{InferenceAnswer, InferenceError, ModelCounts, Outputs};
 use crate::work::inference::check_input_length;
 use crate::work::inference::queue::{Batch, Queue, Verdict};
-use crate::work::inference::request::Pending;
+use crate::work::inference::request::{Part, Pending};
 use crate::work::inference::roster::{Key, Standing};
 
-/// Bytes of samples in one batch: it and its copies are memory of both processes. A request of more is a batch by
-/// itself.
+/// Bytes of samples in one batch: it and its copies are memory of both processes.
 const BATCH_BYTES: usize = 64 << 20;
 
 /// The part of the last batch's time that the next may wait for the callers of the last, who often ask again at once:
@@ -128,27 +127,25 @@ impl Machine {
     }
 
     fn next_batch(&mut self, key: Key, now: Instant) -> Option<Batch> {
-        let most = self.roster.get(key)?.most.min(self.limits.batch as usize).max(1);
+        let entry = self.roster.get(key)?;
+        let most = entry.most.min(self.limits.batch as usize);
+        let most = most.min(entry.samples_within(self.limits.turn)).max(1);
         self.queues.get_mut(&key)?.next_batch(most, BATCH_BYTES, now)
     }
 
     fn launch(&mut self, key: Key, batch: Batch, now: Instant) {
         let id = self.next_id();
-        let counts = batch.requests.iter().map(|pending| pending.request.count).collect();
-        let slices: Vec<&[u8]> = batch
-            .requests
-            .iter()
-            .map(|pending| &pending.request.inputs[..])
-            .collect();
+        let counts = batch.parts.iter().map(|part| part.samples as u32).collect();
+        let slices: Vec<&[u8]> = batch.parts.iter().map(Part::inputs).collect();
         if !self.send(&Request::Infer { id, key, counts }, &slices) {
-            for pending in batch.requests {
+            for part in batch.parts {
                 let reason = "the samples are too large to be sent".to_owned();
-                pending.answer(Err(InferenceError::Failed { reason }));
+                part.pending.answer(Err(InferenceError::Failed { reason }));
             }
             return;
         }
-        for pending in &batch.requests {
-            pending.set_sent(true);
+        for part in &batch.parts {
+            part.pending.set_sent(true);
         }
         self.linger = None;
         self.count(key, |counts| counts.batches.add(batch.samples() as u32));
@@ -182,35 +179,43 @@ impl Machine {
         );
         let samples = flight.batch.samples() as u32;
         let (version, description) = (Arc::clone(&entry.version), Arc::clone(description));
-        let mut reasons = reasons(faults, flight.batch.requests.len())?;
-        let strange = |(place, pending): (usize, &Pending)| {
-            reasons[place].is_none() && slices.get(place).map(Vec::len) != Some(pending.samples() * record)
+        let mut reasons = reasons(faults, &flight.batch.parts)?;
+        let strange = |(place, part): (usize, &Part)| {
+            reasons[place].is_none() && slices.get(place).map(Vec::len) != Some(part.samples * record)
         };
-        if slices.len() != flight.batch.requests.len() || flight.batch.requests.iter().enumerate().any(strange) {
+        if slices.len() != flight.batch.parts.len() || flight.batch.parts.iter().enumerate().any(strange) {
             let fault = "answered what cannot be true: records that do not add up".to_owned();
             self.flight = Some(flight); // it is tried again, by another child
             return Err(fault);
         }
         self.count(flight.key, |counts| counts.compute += compute);
+        self.roster.took(flight.key, compute / samples.max(1));
         self.linger = Some(Linger {
             key: flight.key,
             samples: samples as usize,
             until: now + (compute / LINGER_PART).min(LONGEST_LINGER),
         });
-        for (place, (pending, slice)) in flight.batch.requests.into_iter().zip(slices).enumerate() {
-            let queue = flight.since.saturating_duration_since(pending.arrived);
-            pending.answer(match reasons[place].take() {
-                Some(reason) => Err(InferenceError::Failed { reason }),
-                None => Ok(InferenceAnswer {
-                    version: Arc::clone(&version),
-                    description: Arc::clone(&description),
-                    outputs: outputs(slice, is_dense),
-                    queue,
-                    compute,
-                    batch: samples,
-                }),
-            });
+        for (place, (part, slice)) in flight.batch.parts.into_iter().zip(slices).enumerate() {
+            if let Some(reason) = reasons[place].take() {
+                part.pending.answer(Err(InferenceError::Failed { reason }));
+                continue;
+            }
+            let mut pending = part.heard(slice, flight.since, compute);
+            if pending.samples() > 0 {
+                self.queues.entry(flight.key).or_default().rejoin(pending, now);
+                continue;
+            }
+            let said = std::mem::take(&mut pending.progress);
+            pending.answer(Ok(InferenceAnswer {
+                version: Arc::clone(&version),
+                description: Arc::clone(&description),
+                outputs: outputs(said.outputs, is_dense),
+                queue: said.queue,
+                compute: said.compute,
+                batch: samples,
+            }));
         }
+        self.show_waiting(flight.key);
         Ok(())
     }
 
@@ -238,7 +243,7 @@ impl Machine {
             let error = error(&pending);
             pending.answer(Err(error));
         }
-        let retried: usize = verdict.again.iter().map(|batch| batch.requests.len()).sum();
+        let retried: usize = verdict.again.iter().map(|batch| batch.parts.len()).sum();
         self.queues.entry(key).or_default().put_back(verdict.again);
         self.count(key, |counts| counts.retried += retried as u64);
         self.show_waiting(key);
@@ -264,13 +269,15 @@ impl Machine {
     }
 }
 
-/// For each request of a batch why it failed, if it did.
-fn reasons(faults: Vec<Fault>, requests: usize) -> Result<Vec<Option<String>>, String> {
-    let mut reasons = vec![None; requests];
+/// For each part of a batch why it failed, if it did.
+fn reasons(faults: Vec<Fault>, parts: &[Part]) -> Result<Vec<Option<String>>, String> {
+    let mut reasons = vec![None; parts.len()];
     for fault in faults {
-        let place = reasons.get_mut(fault.request as usize);
-        let place = place.ok_or_else(|| "answered what cannot be true: a fault of no request".to_owned())?;
-        *place = Some(format!("sample {}: {}", fault.sample, fault.reason));
+        let place = fault.request as usize;
+        let part = parts.get(place);
+        let part = part.ok_or_else(|| "answered what cannot be true: a fault of no request".to_owned())?;
+        let sample = part.first() + fault.sample as usize;
+        reasons[place] = Some(format!("sample {sample}: {}", fault.reason));
     }
     Ok(reasons)
 }

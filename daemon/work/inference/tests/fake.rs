@@ -140,12 +140,17 @@ fn load(socket: &mut UnixStream, networks: &mut BTreeMap<u64, Network>, key: u64
 
 fn infer(socket: &mut UnixStream, network: &Network, id: u64, requests: &[Vec<u8>]) -> io::Result<()> {
     let samples: Vec<Vec<f32>> = requests.iter().map(|slice| singles(slice)).collect();
+    let mut slept = 0;
     for sample in samples.iter().flatten() {
         match *sample {
             ABORT => abort(),
             ABORT_ONCE => abort_once(&network.folder),
             HANG => thread::park(),
-            sample if sample > SLEEP => thread::sleep(Duration::from_millis((sample - SLEEP) as u64)),
+            sample if sample > SLEEP => {
+                let milliseconds = (sample - SLEEP) as u64;
+                thread::sleep(Duration::from_millis(milliseconds));
+                slept += milliseconds;
+            }
             _ => {}
         }
     }
@@ -174,7 +179,7 @@ fn infer(socket: &mut UnixStream, network: &Network, id: u64, requests: &[Vec<u8
     let answer = Reply::Answer {
         id,
         faults,
-        microseconds: 100,
+        microseconds: 100 + 1000 * slept,
     };
     say(socket, &answer, slices)
 }

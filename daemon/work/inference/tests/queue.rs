@@ -17,11 +17,8 @@ fn queue(samples: &[f32]) -> (Queue, Vec<Ticket>) {
 }
 
 fn names(batch: &Batch) -> Vec<f32> {
-    let inputs = batch
-        .requests
-        .iter()
-        .map(|pending| pending.request.inputs.as_chunks().0[0]);
-    inputs.map(f32::from_le_bytes).collect()
+    let inputs = batch.parts.iter().flat_map(|part| part.inputs().as_chunks().0);
+    inputs.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 fn next(queue: &mut Queue) -> Batch {
@@ -78,7 +75,7 @@ fn suspects_go_first_and_are_joined_by_nobody() {
 fn a_batch_ends_before_the_request_that_is_one_too_many() {
     let mut queue = Queue::default();
     let mut tickets = Vec::new();
-    for samples in [2, 2, 2, 9, 1] {
+    for samples in [2, 2, 2, 3, 1] {
         let (pending, ticket) = ticket(request(&vec![1.0; samples], LONG), Instant::now());
         queue.push(pending);
         tickets.push(ticket);
@@ -88,10 +85,49 @@ fn a_batch_ends_before_the_request_that_is_one_too_many() {
         batch.map(|batch| batch.samples())
     };
     assert_eq!(sizes(5, 1 << 20), Some(4));
-    assert_eq!(sizes(5, 4), Some(2)); // more bytes than allowed, but one goes in any case
-    assert_eq!(sizes(5, 1 << 20), Some(9));
-    assert_eq!(sizes(5, 1 << 20), Some(1));
+    assert_eq!(sizes(5, 8), Some(2));
+    assert_eq!(sizes(3, 1 << 20), Some(3));
+    assert_eq!(sizes(5, 1), Some(1)); // more bytes than allowed, but one sample goes in any case
     assert_eq!(sizes(5, 1 << 20), None);
+}
+
+#[test]
+fn a_request_too_large_for_a_batch_has_a_part_in_several_and_others_come_between() {
+    let mut queue = Queue::default();
+    let ask = |queue: &mut Queue, samples: &[f32]| {
+        let (pending, ticket) = ticket(request(samples, LONG), Instant::now());
+        queue.push(pending);
+        ticket
+    };
+    let _large = ask(&mut queue, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let mut small = Vec::new();
+    let mut seen = Vec::new();
+    while let Some(batch) = queue.next_batch(3, 1 << 20, Instant::now()) {
+        seen.push(names(&batch));
+        if small.len() < 2 {
+            small.push(ask(&mut queue, &[8.0 + small.len() as f32]));
+        }
+        for part in batch.parts {
+            let records = part.inputs().to_vec();
+            let pending = part.heard(records, Instant::now(), Duration::ZERO);
+            if pending.samples() > 0 {
+                queue.rejoin(pending, Instant::now());
+            }
+        }
+    }
+    assert_eq!(seen, [vec![1.0, 2.0, 3.0], vec![8.0, 4.0, 5.0], vec![9.0, 6.0, 7.0],]);
+    assert_eq!((queue.samples(), queue.bytes()), (0, 0));
+}
+
+#[test]
+fn a_part_over_which_a_child_ended_is_tried_again_as_it_was() {
+    let mut queue = Queue::default();
+    let (pending, _ticket) = ticket(request(&[1.0, 2.0, 3.0], LONG), Instant::now());
+    queue.push(pending);
+    let batch = queue.next_batch(2, 1 << 20, Instant::now()).expect("it waits");
+    queue.put_back(batch.after_death().again);
+    assert_eq!((queue.samples(), queue.bytes()), (3, 12));
+    assert_eq!(names(&next(&mut queue)), [1.0, 2.0]);
 }
 
 #[test]

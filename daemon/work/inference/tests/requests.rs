@@ -39,18 +39,91 @@ async fn what_queues_up_while_the_child_works_is_one_batch_up_to_a_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_of_more_samples_than_a_batch_has_is_a_batch_by_itself() {
+async fn a_large_request_is_computed_in_parts_and_keeps_nobody_waiting_for_all_of_it() {
+    const PART: f32 = 100.0; // milliseconds
+    let limits = Limits {
+        batch: 1,
+        compute: Duration::from_millis(700), // less than all parts take
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    let large: Vec<f32> = (0..10u8)
+        .map(|place| fake::SLEEP + PART + f32::from(place) / 8.0)
+        .collect();
+    let before = story.counts().batches.count();
+    let asked = story.begin(request(&large, LONG)).await;
+    story
+        .until("the first part", |story| story.counts().batches.count() > before)
+        .await;
+    assert_eq!(score(&story.ask(1.0).await), 2.0);
+    assert!(!asked.is_finished(), "it came between");
+    let answer = ended(asked).await.expect("it is answered");
+    let doubled = large.iter().map(|sample| 2.0 * sample).collect();
+    assert_eq!(answer.outputs, Outputs::Scores(doubled));
+    assert!(answer.compute >= Duration::from_millis(1000), "{:?}", answer.compute);
+    let counts = story.counts();
+    assert_eq!((counts.requests, counts.samples, story.restarts()), (2, 11, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_another_version_waits_for_a_part_of_a_large_request_only() {
+    let limits = Limits {
+        batch: 1,
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    story.load("m", "x3").await.expect("it is loaded");
+    let before = story.counts().batches.count();
+    let large = story.begin(request(&[fake::SLEEP + 100.0; 10], LONG)).await;
+    story
+        .until("the first part", |story| story.counts().batches.count() > before)
+        .await;
+    let mut other = request(&[1.0], LONG);
+    other.version = Some("x3".into());
+    assert_eq!(score(&story.inference.infer(other).await), 3.0);
+    assert!(!large.is_finished(), "it came between");
+    assert!(ended(large).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_in_a_later_part_is_told_by_its_place_in_the_request() {
     let limits = Limits {
         batch: 2,
         ..Limits::default()
     };
     let story = Story::doubling(limits).await;
-    let outcome = story.inference.infer(request(&[1.0, 2.0, 3.0], LONG)).await;
-    let answer = outcome.expect("it is answered");
-    assert_eq!(
-        (answer.outputs, answer.batch),
-        (Outputs::Scores(vec![2.0, 4.0, 6.0]), 3)
-    );
+    let samples = [1.0, 2.0, 3.0, fake::NOT_FINITE, 4.0];
+    let told = error(&story.inference.infer(request(&samples, LONG)).await);
+    assert_eq!(told.to_string(), "sample 3: output 0 is NaN");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_request_whose_deadline_comes_is_computed_no_further() {
+    let limits = Limits {
+        batch: 1,
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    let large = request(&[fake::SLEEP + 100.0; 50], Duration::from_millis(150));
+    let told = error(&story.inference.infer(large).await);
+    let stage = Stage::Computing;
+    assert_eq!(told, InferenceError::Deadline { stage });
+    assert_eq!(score(&story.ask(1.0).await), 2.0);
+    let batches = story.counts().batches.count();
+    assert!(batches <= 4, "{batches} batches, of 50 parts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_are_no_larger_than_their_time_allows() {
+    let limits = Limits {
+        turn: Duration::from_millis(125),
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    // The one before them takes 50 ms.
+    let outcomes = story.ask_together(&[1.0, 2.0, 3.0, 4.0]).await;
+    let batches: Vec<u32> = outcomes.iter().flatten().map(|answer| answer.batch).collect();
+    assert_eq!(batches, [2; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,8 +237,7 @@ async fn a_request_that_no_network_takes_is_refused_in_words() {
     let mut version = request(&[1.0], LONG);
     version.version = Some("x9".into());
     assert!(matches!(told(version).await, InferenceError::UnknownVersion { .. }));
-    let counts = story.inference.counts();
-    assert_eq!((counts.unknown, counts.models.len()), (1, 1));
+    assert_eq!(story.inference.counts().models.len(), 1, "clients name no metrics");
     assert_eq!(story.counts().failures.get("input"), Some(&3));
 }
 
