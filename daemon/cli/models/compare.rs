@@ -3,7 +3,7 @@
 use forecastd_models::dasha::{Verdict, challenge};
 use serde_json::json;
 
-use super::{Known, Place, print, score, summary, table};
+use super::{Known, Place, print, print_json, score, summary, table};
 
 /// Hold a version against another, by the rule by which one takes the other's place.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ impl Compare {
                 "comparable": !matches!(verdict, Verdict::Incomparable(_)),
                 "reason": verdict.reason(),
             });
-            return print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+            return print_json(&value);
         }
         let columns = [version, other];
         let row = |name: &str, cells: [String; 2]| [vec![name.to_owned()], cells.to_vec()].concat();
