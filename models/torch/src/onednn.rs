@@ -1,6 +1,6 @@
 //! oneDNN, which computes libtorch's convolutions on a CPU, writes their machine code while it runs. Where a process may
 //! not execute what it has written (systemd's `MemoryDenyWriteExecute=`, SELinux' `execmem`), it fails with "could not
-//! create a primitive"; there libtorch is to use its own kernels instead, which are compiled already and slower.
+//! create a primitive"; there libtorch is to use its own kernels instead, which are compiled already and take about twice as long.
 //! `unsafe` of this file is a page of memory, and three functions of libtorch that take and return plain words.
 
 use std::ffi::c_void;
@@ -22,7 +22,7 @@ pub fn advice() -> Option<&'static str> {
         .get_or_init(|| {
             let errno = write_and_execute().err()?;
             let slow = match switch_off() {
-                true => "convolutions are computed without oneDNN, which takes several times as long",
+                true => "convolutions are computed without oneDNN, which takes about twice as long",
                 false => "this libtorch cannot be told to go without oneDNN, and convolutions will fail",
             };
             Some(format!(

@@ -69,7 +69,10 @@ fn where_nothing_written_may_be_executed_networks_are_trained_and_asked_all_the_
     let frames = |event: &DashaEvent| matches!(event, DashaEvent::SearchEpoch { .. });
     assert_eq!(events.iter().filter(|event| frames(event)).count(), 2);
 
-    let (found, expected) = (scores(folder.path(), hardened), scores(folder.path(), |command| command));
+    let (found, expected) = (
+        scores(folder.path(), hardened),
+        scores(folder.path(), |command| command),
+    );
     assert_eq!(found.len(), 2 * 60);
     for (found, expected) in found.iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
