@@ -184,7 +184,9 @@ impl Series<'_> {
         );
         // More than the sixteenth after which a channel's map is chosen anew.
         let started = Instant::now();
-        (0..size.batches).for_each(|_| drop(self.take(size.points / 8)));
+        for _ in 0..size.batches {
+            self.take(size.points / 8);
+        }
         let chosen = self.channels as f64 * size.batches as f64;
         let seconds = started.elapsed().as_secs_f64();
         println!("{how}: {:.1} channels a second are chosen for anew", chosen / seconds);

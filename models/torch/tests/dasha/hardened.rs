@@ -50,7 +50,7 @@ fn scores(folder: &Path, prepare: impl FnOnce(&mut Command) -> &mut Command) -> 
 fn where_nothing_written_may_be_executed_networks_are_trained_and_asked_all_the_same() {
     if kernel_is_too_old() {
         assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI");
-        println!("skipped: the kernel is older than 6.3");
+        eprintln!("skipped: the kernel is older than 6.3");
         return;
     }
     let mut job = job(&[3], 1);
