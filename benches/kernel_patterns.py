@@ -198,7 +198,7 @@ class Group:
         count, seeds = len(self.labels), len(self.labels) // len(self.names)
         p = chance(self.distances, self.labels)
         return (f"{verdict(p)} Between tasks less within: {gap(self.distances, self.labels):.2f}; labels dealt anew reach "
-                f"that with p = {p:.4f} ({SHUFFLES:,} permutations). {neighbours(self.distances, self.labels):g} of {count} "
+                f"that with p = {p:.2g} ({SHUFFLES:,} permutations). {neighbours(self.distances, self.labels):g} of {count} "
                 f"patterns have their nearest neighbour in their own task; by chance {(seeds - 1) / (count - 1) * count:.1f}.")
 
 

@@ -13,11 +13,12 @@ use arrow::array::{
     StringBuilder,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::http::ask;
 use crate::support::network::{dasha, executable, sequences, write};
-use crate::support::{forecastd, wait_for};
+use crate::support::{Environment, forecastd, wait_for};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -329,4 +330,68 @@ fn numbers_and_several_labels_are_learnt_and_predicted_too() {
             .collect();
         assert_eq!(names, columns);
     }
+}
+
+/// Drops what the command wrote into the folder of a model, as a careful copier does.
+fn hand_over(artifact: &Path, environment: &Environment, model: &str) {
+    let folder = environment.path(format!("incoming/{model}"));
+    let hidden = folder.join(".artifact.tmp");
+    fs::create_dir_all(&hidden).unwrap();
+    for entry in fs::read_dir(artifact).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), hidden.join(entry.file_name())).unwrap();
+    }
+    fs::rename(hidden, folder.join("artifact")).unwrap();
+}
+
+#[test]
+fn what_the_command_writes_is_served_by_a_daemon_that_has_nothing_but_models() {
+    let Some(executable) = executable() else { return };
+    let environment = Environment::with_datasets("");
+    let file = squares(&environment.path("."), 60);
+    let tasks = [
+        ("regress", "edge", "values", vec![1, 1]),
+        ("multilabel", "places", "probabilities", vec![1, 2]),
+        ("segment", "mask", "classes", vec![1, 16, 16]),
+    ];
+    let mut config = format!(
+        "state_dir: ./state\nhttp: {{ listen: \"127.0.0.1:0\" }}\ntorch: {{ executable: {executable} }}\nmodels:\n"
+    );
+    for (task, ..) in &tasks {
+        config +=
+            &format!("  - {{ name: {task}, incoming: ./incoming/{task}, landing: {{ scan_interval: 200ms }} }}\n");
+    }
+    environment.write_config(&config);
+    let daemon = environment.start();
+    wait_for("readiness", || (daemon.get("/-/ready").0 == 200).then_some(()));
+    assert!(
+        daemon.get("/").1.contains("/metrics"),
+        "the page for people has nothing to show and says so"
+    );
+    for (task, label, output, shape) in tasks {
+        let out = environment.path(task);
+        let backbone = if task == "segment" { "unet" } else { "wide_resnet" };
+        let arguments = dasha_tiles(text(&file), text(&out), &executable, [task, label, backbone, "small"]);
+        let threshold = ["--mask-threshold", "100"];
+        let more = if task == "segment" { &threshold[..] } else { &[] };
+        let made = forecastd(&[&arguments[..], more].concat());
+        assert!(made.status.success(), "{}", stderr(&made));
+        hand_over(&out, &environment, task);
+        wait_for(&format!("{task}; the log:\n{}", daemon.log()), || {
+            (daemon.get(&format!("/v2/models/{task}/ready")).0 == 200).then_some(())
+        });
+        let tile = json!({ "name": "input", "datatype": "UINT8", "shape": [1, 2, 16, 16], "data": vec![20; 512] });
+        let body = json!({ "inputs": [tile] }).to_string();
+        let path = format!("/v2/models/{task}/infer");
+        let answer = ask(daemon.address(), "POST", &path, &[], body.as_bytes());
+        assert_eq!(answer.status, 200, "{task}: {answer:?}");
+        let said = &answer.json()["outputs"][0];
+        assert_eq!(
+            (&said["name"], &said["shape"]),
+            (&json!(output), &json!(shape)),
+            "{said}"
+        );
+    }
+    assert!(daemon.stop().success());
+    environment.fsck();
 }

@@ -19,6 +19,9 @@ use crate::support::{Daemon, Page, child_of, resident, try_get, wait_for};
 const CLIENTS: usize = 4;
 const RATE: u32 = 100;
 
+/// From one request of a client to its next.
+const PERIOD: Duration = Duration::from_millis(1000 * CLIENTS as u64 / RATE as u64);
+
 /// What a client gives a request, longer than two restarts take on a machine that does much else.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -83,8 +86,8 @@ impl Load {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// What all of them saw, and what they did in words.
-    fn end(self) -> (Seen, String) {
+    /// What all of them saw, how many answers they had in a second, and what they did in words.
+    fn end(self) -> (Seen, f64, String) {
         self.go_on.store(false, Ordering::Relaxed);
         let (lasted, answered) = (self.since.elapsed(), Arc::clone(&self.answered));
         let mut all = Seen::default();
@@ -95,14 +98,14 @@ impl Load {
         }
         let scrapes = self.scraper.join().unwrap();
         let answered = answered.load(Ordering::Relaxed);
+        let rate = answered as f64 / lasted.as_secs_f64();
         let words = format!(
-            "{answered} answers in {lasted:.1?}, {:.0} a second, the slowest after {:.1?}; {scrapes} scrapes; {} failures",
-            answered as f64 / lasted.as_secs_f64(),
+            "{answered} answers in {lasted:.1?}, {rate:.0} a second, the slowest after {:.1?}; {scrapes} scrapes; {} failures",
             all.slowest,
             all.failures.len()
         );
         assert!(answered > 0 && scrapes > 0, "{words}");
-        (all, words)
+        (all, rate, words)
     }
 }
 
@@ -129,15 +132,14 @@ fn check(answer: &Value, client: usize, said: &[Said]) {
     );
 }
 
-/// A client: asks at its times, or as soon as the last answer has come where that is later.
+/// A client: asks at its times, or as soon as the last answer has come where that is later; what is late is made up for.
 fn keep_asking(ask: impl Fn() -> Result<(), (u16, String)>, go_on: &AtomicBool) -> Seen {
-    let period = Duration::from_secs(1) * CLIENTS as u32 / RATE;
     let mut seen = Seen::default();
     let mut next = Instant::now();
     while go_on.load(Ordering::Relaxed) {
         sleep(next.saturating_duration_since(Instant::now()));
         let asked = Instant::now();
-        next = asked.max(next) + period;
+        next += PERIOD;
         if let Err(failure) = ask() {
             seen.failures.push(failure);
         }
@@ -181,9 +183,9 @@ fn assert_counted(daemon: &Daemon, answered: u64, failures: usize) {
     assert_eq!(page.sum("forecastd_inference_request_failures_total"), failures as f64);
 }
 
-/// Lets two versions answer in turn, so often, while clients ask. Memory of daemon and child in MiB, after a tenth of the
-/// swaps and in the end.
-fn swap_under_load(story: &Story, swaps: u64) -> [[u64; 2]; 2] {
+/// Lets two versions answer in turn, so often, while clients ask. Answers a second, and memory of daemon and child in MiB,
+/// after a tenth of the swaps and in the end.
+fn swap_under_load(story: &Story, swaps: u64) -> (f64, [[u64; 2]; 2]) {
     let two = story.environment.path("two");
     scaled(&story.one, &two, 1.25);
     let daemon = story.environment.start();
@@ -226,7 +228,7 @@ fn swap_under_load(story: &Story, swaps: u64) -> [[u64; 2]; 2] {
     }
     let late = memory();
     let answered = Arc::clone(&load.answered);
-    let (seen, words) = load.end();
+    let (seen, rate, words) = load.end();
     println!("{swaps} swaps, {words}; MiB of daemon and child {early:?} then {late:?}");
     assert!(seen.failures.is_empty(), "{:?}\n{}", seen.failures, daemon.log());
     assert_counted(&daemon, answered.load(Ordering::Relaxed), 0);
@@ -236,7 +238,7 @@ fn swap_under_load(story: &Story, swaps: u64) -> [[u64; 2]; 2] {
     assert_eq!((swapped, restarts(&daemon)), (Some(swaps as f64), 0.0));
     assert!(daemon.stop().success());
     story.environment.fsck();
-    [early, late]
+    (rate, [early, late])
 }
 
 #[test]
@@ -253,15 +255,25 @@ fn a_thousand_promotions_and_rollbacks_under_load_fail_no_request_and_memory_sta
     let Some(story) = Story::new("promotion: { to: candidate }") else {
         return;
     };
-    let [early, late] = swap_under_load(&story, 1000);
+    let (rate, [early, late]) = swap_under_load(&story, 1000);
+    assert_under_load(rate);
     for (early, late) in early.into_iter().zip(late) {
         assert!(late < early + 32, "{early} MiB became {late}");
     }
 }
 
-/// Kills the serving child so often while clients ask. Each is answered in time, or told that children ended over its
-/// request: who kills blindly may well hit the same request twice.
-fn kill_under_load(story: &Story, kills: u64) {
+/// What is said of a load holds only where it was one.
+fn assert_under_load(rate: f64) {
+    assert!(
+        rate > 0.9 * f64::from(RATE),
+        "{rate:.0} answers a second, where {RATE} were asked for"
+    );
+}
+
+/// Kills the serving child so often while clients ask, every other time with all their requests in its hands. Each is
+/// answered in time, or told that children ended over its request: who kills blindly may well hit the same one twice.
+/// Answers a second.
+fn kill_under_load(story: &Story, kills: u64) -> f64 {
     let daemon = story.environment.start();
     let version = story.drop_artifact(&story.one);
     story.until_it_answers(&daemon, &version);
@@ -270,14 +282,24 @@ fn kill_under_load(story: &Story, kills: u64) {
     for kill in 1..=kills {
         let before = load.answered();
         wait_for("answers", || (load.answered() > before + 20).then_some(()));
-        let child = child_of(daemon.pid(), "forecastd-torch").and_then(Pid::from_raw);
-        kill_process(child.unwrap(), Signal::KILL).unwrap();
+        let child = child_of(daemon.pid(), "forecastd-torch")
+            .and_then(Pid::from_raw)
+            .unwrap();
+        if kill % 2 == 1 {
+            kill_process(child, Signal::STOP).unwrap();
+            wait_for("every client to wait for it", || {
+                let before = load.answered();
+                sleep(5 * PERIOD);
+                (load.answered() == before).then_some(())
+            });
+        }
+        kill_process(child, Signal::KILL).unwrap();
         wait_for("the next child", || (restarts(&daemon) >= kill as f64).then_some(()));
     }
     let before = load.answered();
     wait_for("answers after all", || (load.answered() > before + 20).then_some(()));
     let answered = Arc::clone(&load.answered);
-    let (seen, words) = load.end();
+    let (seen, rate, words) = load.end();
     println!("{kills} kills, {words}: {:?}", seen.failures);
     for (status, error) in &seen.failures {
         let poison = *status == 500 && error.contains("the serving process ended");
@@ -288,6 +310,7 @@ fn kill_under_load(story: &Story, kills: u64) {
     assert_eq!(restarts(&daemon), kills as f64);
     assert!(daemon.stop().success(), "it is the daemon that was started");
     story.environment.fsck();
+    rate
 }
 
 #[test]
@@ -304,5 +327,5 @@ fn every_request_is_answered_or_fails_in_time_while_fifty_children_are_killed() 
     let Some(story) = Story::new("promotion: { to: active }") else {
         return;
     };
-    kill_under_load(&story, 50);
+    assert_under_load(kill_under_load(&story, 50));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::artifact::{Artifact, sum_up};
 use crate::support::{Daemon, Environment, forecastd, wait_for};
@@ -41,7 +41,7 @@ fn told(environment: &Environment, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(environment: &Environment, arguments: &[&str]) -> Value {
+fn as_json(environment: &Environment, arguments: &[&str]) -> Value {
     serde_json::from_str(&told(environment, &[arguments, &["--json"]].concat())).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn stderr(output: &Output) -> String {
 
 /// The state of each version, in the order in which they came.
 fn states(environment: &Environment) -> Vec<(String, String)> {
-    let list = json(environment, &["list", "--all"]);
+    let list = as_json(environment, &["list", "--all"]);
     let versions = list.as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     versions
@@ -167,7 +167,16 @@ fn commands_do_the_same_beside_the_service_and_without_it() {
 
         let promoted = told(&environment, &["promote", "scenes", &one[..8], "--reason", "the first"]);
         assert_eq!(promoted, format!("model scenes: version {} is active\n", &one[..12]));
-        told(&environment, &["promote", "scenes", &two[..8]]);
+        let promoted = as_json(&environment, &["promote", "scenes", &two[..8], "--reason", "its turn"]);
+        assert_eq!(
+            (&promoted["version"], &promoted["state"]),
+            (&json!(two), &json!("active"))
+        );
+        let shown = told(&environment, &["show", "scenes"]);
+        assert!(
+            shown.contains(promoted["reason"].as_str().unwrap()),
+            "{promoted} {shown}"
+        );
         assert_eq!(active(&environment), Some(two.clone()));
         let again = models(&environment, &["promote", "scenes", "active"]);
         assert!(stderr(&again).contains("is active already"), "{}", stderr(&again));
@@ -179,7 +188,8 @@ fn commands_do_the_same_beside_the_service_and_without_it() {
         );
         let back = told(&environment, &["rollback", "scenes"]);
         assert_eq!(back, format!("model scenes: version {} is active again\n", &one[..12]));
-        told(&environment, &["remove", "scenes", &two[..8]]);
+        let removed = as_json(&environment, &["remove", "scenes", &two[..8]]);
+        assert_eq!(removed["state"], "removed");
         assert_eq!(names(environment.path("state/models")), std::slice::from_ref(&one));
         assert_eq!(
             states(&environment),
@@ -224,7 +234,7 @@ fn versions_are_listed_and_compared_for_people_and_for_programs() {
         (lines[2][1], lines[2][2], lines[2][5]),
         (&two[..12], "refused", "0.6250")
     );
-    let listed = json(&environment, &["list", "scenes"]);
+    let listed = as_json(&environment, &["list", "scenes"]);
     assert_eq!(
         (&listed[1]["metric"], &listed[1]["validation"]),
         (&"accuracy".into(), &0.625.into())
@@ -256,7 +266,7 @@ fn versions_are_listed_and_compared_for_people_and_for_programs() {
         (&0.5.into(), &false.into()),
         "as it is configured"
     );
-    let shown = json(&environment, &["show", "scenes", &two[..6]]);
+    let shown = as_json(&environment, &["show", "scenes", &two[..6]]);
     let reasons: Vec<&str> = shown["history"]
         .as_array()
         .unwrap()
@@ -278,13 +288,27 @@ fn versions_are_listed_and_compared_for_people_and_for_programs() {
     }
     let nowhere = forecastd(&["models", "list"]);
     assert_eq!(nowhere.status.code(), Some(2), "neither --config nor --state");
-    let nothing = forecastd(&["models", "list", "--state", "/nowhere"]);
-    assert_eq!(nothing.status.code(), Some(1));
-    assert!(
-        stderr(&nothing).contains("/nowhere/ledger.sqlite"),
-        "{}",
-        stderr(&nothing)
-    );
+}
+
+#[test]
+fn where_there_is_no_state_every_command_says_so_and_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    for arguments in [
+        &["list"][..],
+        &["show", "scenes"],
+        &["compare", "scenes", "3f2a91"],
+        &["promote", "scenes", "3f2a91"],
+        &["rollback", "scenes"],
+        &["remove", "scenes", "3f2a91"],
+        &["train", "scenes"],
+    ] {
+        let output = forecastd(&[&["models"], arguments, &["--state", state]].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let expected = format!("{state}/ledger.sqlite: there is no such file, so no state of forecastd");
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+        assert!(names(folder.path().into()).is_empty(), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -192,10 +192,12 @@ fn tiles_that_land_train_and_retrain_a_network_over_deaths_and_restarts() {
     let seen = ["train", "validation", "test"].map(|split| first["data"][split].as_u64().unwrap());
     assert_eq!(seen.iter().sum::<u64>(), 400);
     let told = history(&environment, &version);
-    assert!(
-        told.contains("trained by the daemon on 400 labelled samples of d, kernels searched for"),
-        "{told}"
+    let [train, validation, test] = seen;
+    let expected = format!(
+        "trained by the daemon on {train} samples of d, chosen on {validation}, tested on {test}, kernels searched for; \
+         first: 400 samples have a label"
     );
+    assert!(told.contains(&expected), "{told}");
     wait_for("its end in the books", || (!running(&daemon)).then_some(()));
     assert_eq!((runs(&environment), begun(&daemon, "first")), (0, 0.0));
 

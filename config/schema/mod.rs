@@ -43,7 +43,7 @@ fn absolute(base_dir: &Path) -> PathBuf {
 fn config(file: &Field, base: &Path) -> Option<Config> {
     if file.is_null() {
         let complaint = Complaint::new("the file is empty");
-        return file.refuse(complaint.hint("it needs at least `state_dir` and `datasets`"));
+        return file.refuse(complaint.hint("it needs at least `state_dir`, and `datasets` or `models`"));
     }
     file.section(|keys| {
         let mut claims = Claims::default();
@@ -56,6 +56,12 @@ fn config(file: &Field, base: &Path) -> Option<Config> {
         let datasets = datasets(keys, base, state_dir.as_deref(), &mut claims);
         let models = models(keys, base, &mut claims);
         let models_named = claims.check_models(file);
+        if keys.field("datasets").is_null() && models.as_ref().is_some_and(Vec::is_empty) {
+            let complaint = Complaint::new("is required where there are no `models`");
+            return keys
+                .field("datasets")
+                .refuse(complaint.hint("at least one: a folder to watch"));
+        }
         let (state_dir, (datasets, samples)) = (state_dir?, datasets?);
         models_named?;
         let (torch, models) = (torch?, models?);
@@ -154,14 +160,14 @@ fn torch(field: &Field, base: &Path) -> Option<Torch> {
     })
 }
 
-/// Those of series, and those of samples.
+/// Those of series, and those of samples. Left out, there are none: a daemon may serve networks and nothing else.
 fn datasets(
     keys: &mut Section,
     base: &Path,
     state_dir: Option<&Path>,
     claims: &mut Claims,
 ) -> Option<(Vec<Dataset>, Vec<SampleDataset>)> {
-    let all = keys.required("datasets", "at least one: a folder to watch", |field| {
+    let all = keys.or("datasets", Vec::new(), |field| {
         field.some(|field, _| dataset::dataset(field, base, state_dir, claims))
     })?;
     let (mut series, mut samples) = (Vec::new(), Vec::new());

@@ -228,6 +228,15 @@ fn a_model_is_set_as_written_and_its_folders_lie_in_the_one_that_artifacts_land_
 }
 
 #[test]
+fn a_daemon_may_serve_networks_and_nothing_else() {
+    let config = good("state_dir: s\nmodels: [{ name: a, incoming: m }]");
+    assert_eq!(
+        (config.datasets.len(), config.samples.len(), config.models.len()),
+        (0, 0, 1)
+    );
+}
+
+#[test]
 fn a_model_may_be_called_as_a_dataset_is() {
     let config = good(&top("models: [{ name: a, incoming: m }]"));
     assert_eq!(config.models[0].name, config.datasets[0].name);

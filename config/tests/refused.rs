@@ -64,7 +64,7 @@ fn a_file_without_a_key_is_told_what_it_needs() {
     for text in ["", "# only words", "---\n"] {
         assert_eq!(
             refused(text),
-            "the file is empty (it needs at least `state_dir` and `datasets`)",
+            "the file is empty (it needs at least `state_dir`, and `datasets` or `models`)",
             "{text:?}"
         );
     }
@@ -81,7 +81,9 @@ fn a_file_that_is_no_mapping_is_told_so() {
         -> line 2, column 1: did not find expected node content, while parsing a flow node
     {}
         -> state_dir: is required (the folder of all that survives a restart)
-        -> datasets: is required (at least one: a folder to watch)
+        -> datasets: is required where there are no `models` (at least one: a folder to watch)
+    { state_dir: s, models: [] }
+        -> datasets: is required where there are no `models` (at least one: a folder to watch)
     { state_dir: s, datasets: [] }
         -> datasets: the list is empty (at least one)
     ";

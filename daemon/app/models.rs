@@ -63,7 +63,7 @@ impl Ingest {
     }
 
     fn try_import(&mut self, file: &LandedFile, model: &Model, now: Timestamp) -> Result<ImportOutcome, Fault> {
-        let ClaimedArtifact { folder, key, facts } = match claim(file, &self.spool) {
+        let ClaimedArtifact { folder, key, facts, .. } = match claim(file, &self.spool) {
             Ok(claimed) => claimed,
             Err(ArtifactError::Withdrawn) => return Ok(ImportOutcome::Withdrawn),
             Err(ArtifactError::Rejected(verdict)) => return Ok(reject(file, model, verdict, now)),

@@ -63,19 +63,24 @@ impl Ingest {
             Ok(file) => file,
             Err(error) => return refused(format!("{}: {error}", folder.display())),
         };
-        let ClaimedArtifact { folder, key, facts } = match claim(&file, &self.spool) {
+        let claimed = match claim(&file, &self.spool) {
             Ok(claimed) => claimed,
             Err(error @ (ArtifactError::Rejected(_) | ArtifactError::Withdrawn)) => return refused(error.to_string()),
             Err(error @ ArtifactError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
         };
+        let ClaimedArtifact {
+            folder,
+            key,
+            facts,
+            samples,
+        } = claimed;
         let staged = StagedModel {
             folder: folder.path(),
             key,
             facts,
         };
-        let is_new = self
-            .store
-            .import_model(&model.name, staged, now, &provenance(&training.plan))?;
+        let reason = provenance(&training.plan, samples);
+        let is_new = self.store.import_model(&model.name, staged, now, &reason)?;
         info!(model = %model.name, version = %key, is_new, "what was trained is imported");
         Ok(Ok(key))
     }
@@ -114,15 +119,15 @@ pub(super) fn lay_out(
     Ok(())
 }
 
-/// Where a version comes from, for whoever asks later.
-fn provenance(plan: &TrainingPlan) -> String {
+/// Where a version comes from, for whoever asks later. Not every sample with a label is one of `samples`: a class that the
+/// configuration does not know any more, or that no training sample has, is no output.
+fn provenance(plan: &TrainingPlan, [train, validation, test]: [u64; 3]) -> String {
     let kernels = match plan.searches {
         true => "kernels searched for",
         false => "kernels of the active version",
     };
     format!(
-        "trained by the daemon on {} labelled samples of {}, {kernels}; {}: {}",
-        plan.labelled,
+        "trained by the daemon on {train} samples of {}, chosen on {validation}, tested on {test}, {kernels}; {}: {}",
         plan.dataset,
         plan.reason.label(),
         plan.words

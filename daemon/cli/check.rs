@@ -16,7 +16,9 @@ impl Check {
     pub(super) fn execute(self) -> anyhow::Result<ExitCode> {
         let config = super::read_config(&self.config)?;
         let datasets = config.datasets.len() + config.samples.len();
-        println!("{}: good, {datasets} datasets", self.config.display());
+        let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (datasets, models) = (of(datasets, "dataset"), of(config.models.len(), "model"));
+        println!("{}: good, {datasets}, {models}", self.config.display());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -33,6 +33,12 @@ pub enum StateError {
         /// The state folder.
         path: PathBuf,
     },
+    /// Somebody wants to look at a state that is not there.
+    #[error("{}: there is no such file, so no state of forecastd: the service makes it when it first starts, in its `state_dir`", path.display())]
+    NoLedger {
+        /// The ledger.
+        path: PathBuf,
+    },
     /// The machine could not read or write just now: nothing was changed, try again later.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
@@ -121,7 +127,7 @@ impl StateError {
     pub fn is_fatal(&self) -> bool {
         !matches!(
             self,
-            Self::Io { .. } | Self::Damaged { .. } | Self::Model { .. } | Self::GivenUp
+            Self::Io { .. } | Self::NoLedger { .. } | Self::Damaged { .. } | Self::Model { .. } | Self::GivenUp
         )
     }
 

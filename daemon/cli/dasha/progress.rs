@@ -174,9 +174,11 @@ fn line(event: &DashaEvent) -> Option<String> {
             device,
             threads,
             resumed,
+            advice,
         } => {
             let how = if *resumed { "going on" } else { "starting" };
-            format!("{how} on {device}, {threads} CPU threads")
+            let slow = advice.as_ref().map(|advice| format!("; {advice}"));
+            format!("{how} on {device}, {threads} CPU threads{}", slow.unwrap_or_default())
         }
         DashaEvent::SearchEpoch {
             backbone,

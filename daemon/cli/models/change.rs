@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use forecastd_models::dasha::{Verdict, challenge};
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Known, Place, print};
+use super::{Known, Place, print, print_json};
 use crate::intake::request::{Asked, Standing};
 use crate::message::content_key::ContentKey;
 use crate::message::model::{ModelAct, ModelChange, ModelState, ModelVersion, rollback_target};
@@ -34,6 +35,9 @@ pub(super) struct Promote {
     /// Why, for whoever asks later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
     /// Even if it takes other inputs, or gives other outputs, than the active one.
     #[arg(long)]
     force: bool,
@@ -50,6 +54,9 @@ pub(super) struct Rollback {
     /// Why, for whoever asks later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Remove the files of a version; what became of it stays on record.
@@ -66,6 +73,9 @@ pub(super) struct Remove {
     /// Why, for whoever asks later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
     /// Even if it is the one that a rollback would take.
     #[arg(long)]
     force: bool,
@@ -84,8 +94,11 @@ impl Promote {
         }
         let reason = format!("{}; {}", by_hand(self.reason.as_deref()), verdict.reason());
         let key = version.version;
-        carry_out(&known.state_dir, &self.model, ModelAct::Promote(key), reason)?;
-        told(&self.model, key, "is active")
+        carry_out(&known.state_dir, &self.model, ModelAct::Promote(key), &reason)?;
+        match self.json {
+            true => told_as_json(&self.model, key, ModelState::Active, &reason),
+            false => told(&self.model, key, "is active"),
+        }
     }
 }
 
@@ -94,10 +107,14 @@ impl Rollback {
         let known = Known::of(&self.place, &self.model)?;
         let before = rollback_target(&known.versions).map(|target| target.version);
         let reason = format!("rolled back {}", by_hand(self.reason.as_deref()));
-        carry_out(&known.state_dir, &self.model, ModelAct::Rollback, reason)?;
-        match before {
-            Some(key) => told(&self.model, key, "is active again"),
-            None => Ok(()), // it has come to be since we looked
+        carry_out(&known.state_dir, &self.model, ModelAct::Rollback, &reason)?;
+        let before = match before {
+            Some(key) => key,
+            None => Known::of(&self.place, &self.model)?.version("active")?.version, // it has come to be since we looked
+        };
+        match self.json {
+            true => told_as_json(&self.model, before, ModelState::Active, &reason),
+            false => told(&self.model, before, "is active again"),
         }
     }
 }
@@ -109,8 +126,11 @@ impl Remove {
         let force = self.force;
         let act = ModelAct::Remove { version, force };
         let reason = format!("removed {}", by_hand(self.reason.as_deref()));
-        carry_out(&known.state_dir, &self.model, act, reason)?;
-        told(&self.model, version, "is removed")
+        carry_out(&known.state_dir, &self.model, act, &reason)?;
+        match self.json {
+            true => told_as_json(&self.model, version, ModelState::Removed, &reason),
+            false => told(&self.model, version, "is removed"),
+        }
     }
 }
 
@@ -122,12 +142,17 @@ fn told(model: &str, version: ContentKey, what: &str) -> anyhow::Result<()> {
     print(&format!("model {model}: version {} {what}\n", version.short()))
 }
 
+/// What a version is now, and the reason as it was recorded.
+fn told_as_json(model: &str, version: ContentKey, state: ModelState, reason: &str) -> anyhow::Result<()> {
+    print_json(&json!({ "model": model, "version": version, "state": state, "reason": reason }))
+}
+
 /// The state has one writer: us if nobody else is, else the service.
-fn carry_out(state_dir: &Path, model: &str, act: ModelAct, reason: String) -> anyhow::Result<()> {
+fn carry_out(state_dir: &Path, model: &str, act: ModelAct, reason: &str) -> anyhow::Result<()> {
     let change = ModelChange {
         model: model.into(),
         act,
-        reason,
+        reason: reason.to_owned(),
     };
     match Store::open(state_dir) {
         Ok(mut store) => Ok(store.change_model(&change, now())?),

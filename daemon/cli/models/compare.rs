@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Known, Place, print, score, summary, table};
+use super::{Known, Place, print, print_json, score, summary, table};
 use crate::message::model::Comparison;
 
 /// Hold a version against another, by the rule by which one takes the other's place.
@@ -40,7 +40,7 @@ impl Compare {
             let mut value = json!(comparison);
             value["version"] = summary(version)?;
             value["other"] = summary(other)?;
-            return print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+            return print_json(&value);
         }
         let columns = [version, other];
         let row = |name: &str, cells: [String; 2]| [vec![name.to_owned()], cells.to_vec()].concat();

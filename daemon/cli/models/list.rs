@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Known, Place, print, score, summary, table};
+use super::{Known, Place, print, print_json, score, summary, table};
 use crate::message::model::ModelState;
 
 /// List the versions of a model, or of all.
@@ -31,7 +31,7 @@ impl List {
         versions.sort_by(|a, b| a.model.cmp(&b.model)); // stable: of one model in the order in which they came
         if self.json {
             let versions: Vec<Value> = versions.iter().map(summary).collect::<Result<_, _>>()?;
-            return print(&format!("{}\n", serde_json::to_string_pretty(&versions)?));
+            return print_json(&versions);
         }
         let head = [
             "MODEL",

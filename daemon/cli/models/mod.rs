@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
 
 use crate::message::content_key::ContentKey;
 use crate::message::model::{ModelState, ModelVersion, named};
@@ -163,6 +164,10 @@ fn summary(version: &ModelVersion) -> anyhow::Result<serde_json::Value> {
 
 fn short(version: Option<ContentKey>) -> String {
     version.map_or("none".to_owned(), |version| version.short())
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

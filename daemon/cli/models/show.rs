@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Known, Place, print, score, short, table};
+use super::{Known, Place, print, print_json, score, short, table};
 use crate::message::model::rollback_target;
 
 /// Show a version, and what became of it and why.
@@ -30,7 +30,7 @@ impl Show {
         let target = rollback_target(&known.versions).map(|target| target.version);
         if self.json {
             let value = json!({ "version": version, "history": history, "rollback_takes": target });
-            return print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+            return print_json(&value);
         }
         let (facts, architecture) = (&version.facts, &version.facts.description.architecture);
         let lines = [

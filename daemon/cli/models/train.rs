@@ -5,7 +5,7 @@ use anyhow::bail;
 use super::change::ask;
 use super::{Place, print};
 use crate::message::model::TrainWish;
-use crate::state::{StateError, Store};
+use crate::state::{RegistryView, StateError, Store};
 
 /// Have the running service train a network now, on all labelled samples that it has.
 ///
@@ -22,6 +22,7 @@ pub(super) struct Train {
 impl Train {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let state_dir = self.place.state_dir()?;
+        RegistryView::open(&state_dir)?; // the store would make a state where there is none
         let pid = match Store::open(&state_dir) {
             Err(StateError::Locked { pid, .. }) => pid,
             Ok(_) => bail!(

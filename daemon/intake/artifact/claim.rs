@@ -33,6 +33,8 @@ pub struct ClaimedArtifact {
     pub key: ContentKey,
     /// What it says of itself.
     pub facts: ModelFacts,
+    /// Samples that it was trained, chosen and tested on.
+    pub samples: [u64; 3],
 }
 
 /// Why a landed artifact was not claimed.
@@ -93,11 +95,12 @@ pub fn claim(file: &LandedFile, spool: &Path) -> Result<ClaimedArtifact, Artifac
         return Err(ArtifactError::Withdrawn);
     }
     let key = check_sums(copy.path(), &sums)?;
-    let facts = check_content(copy.path(), &sums, bytes)?;
+    let (facts, samples) = check_content(copy.path(), &sums, bytes)?;
     Ok(ClaimedArtifact {
         folder: copy,
         key,
         facts,
+        samples,
     })
 }
 
@@ -212,7 +215,11 @@ fn check_sums(copy: &Path, sums: &[(&str, blake3::Hash)]) -> Result<ContentKey, 
 }
 
 /// Whether description, card and weights are of one network, and what they say of it.
-fn check_content(copy: &Path, sums: &[(&str, blake3::Hash)], bytes: u64) -> Result<ModelFacts, ArtifactError> {
+fn check_content(
+    copy: &Path,
+    sums: &[(&str, blake3::Hash)],
+    bytes: u64,
+) -> Result<(ModelFacts, [u64; 3]), ArtifactError> {
     let description: ModelDescription = parse(copy, MODEL, ArtifactFault::Description)?;
     if let Err(error) = description.check() {
         return rejected(ArtifactFault::Description, format!("{MODEL}: {error}"));
@@ -242,14 +249,16 @@ fn check_content(copy: &Path, sums: &[(&str, blake3::Hash)], bytes: u64) -> Resu
         return rejected(ArtifactFault::Card, format!("{CARD}: {detail}"));
     }
     let metric = card.metric;
-    Ok(ModelFacts {
+    let samples = [card.data.train, card.data.validation, card.data.test];
+    let facts = ModelFacts {
         bytes,
         metric,
         validation: card.validation.scores.get(&metric).copied(),
         test: card.test.as_ref().and_then(|test| test.scores.get(&metric).copied()),
         data: card.data.hash,
         description,
-    })
+    };
+    Ok((facts, samples))
 }
 
 /// Why a card is not this network's.
@@ -268,7 +277,14 @@ fn mismatch(card: &Card, description: &ModelDescription) -> Option<String> {
 }
 
 fn parse<T: DeserializeOwned>(copy: &Path, name: &str, fault: ArtifactFault) -> Result<T, ArtifactError> {
-    serde_json::from_slice(&read(copy, name)?).or_else(|error| rejected(fault, format!("{name}: {error}")))
+    serde_json::from_slice(&read(copy, name)?).or_else(|error| {
+        let error = error.to_string();
+        // What a key means that is not known here cannot be left out either.
+        let hint = error
+            .starts_with("unknown")
+            .then_some("; a newer forecastd may have written it: update this one");
+        rejected(fault, format!("{name}: {error}{}", hint.unwrap_or_default()))
+    })
 }
 
 /// A file of the copy, which nobody else can change.

@@ -151,7 +151,7 @@ fn whatever_is_no_artifact_is_refused_with_its_reason() {
         (Fault::Description, "model.json: format 9", &|f| {
             replace(f, MODEL, "\"format\": 1", "\"format\": 9")
         }),
-        (Fault::Description, "unknown field", &|f| {
+        (Fault::Description, "a newer forecastd may have written it", &|f| {
             replace(f, MODEL, "\"format\": 1", "\"run\": 1, \"format\": 1")
         }),
         (Fault::Description, "hash of other weights", &|f| {

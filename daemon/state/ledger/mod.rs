@@ -112,7 +112,12 @@ impl Ledger {
 
     /// Opens the ledger to look at it, beside a daemon or without one.
     pub(super) fn open_read_only(path: &Path) -> Result<Self, StateError> {
-        std::fs::metadata(path).map_err(StateError::io("open", path))?;
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StateError::NoLedger { path: path.to_owned() });
+            }
+            found => found.map_err(StateError::io("open", path))?,
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use forecastd_config::ModelName;
 use forecastd_models::dasha::DashaEvent;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::message::training::{TrainingProgress, TrainingStage};
 
@@ -56,8 +56,12 @@ impl Progress {
                 device,
                 threads,
                 resumed,
+                advice,
             } => {
                 info!(model, device, threads, resumed, "training");
+                if let Some(advice) = advice {
+                    warn!(model, advice, "training takes longer than it could");
+                }
                 false
             }
             DashaEvent::SearchEpoch {

@@ -16,6 +16,9 @@ pub enum DashaEvent {
         threads: u32,
         /// Whether it goes on where an earlier process stood.
         resumed: bool,
+        /// Why it takes longer than it could, and what to do about that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        advice: Option<String>,
     },
     /// An epoch of the search for kernels is over.
     SearchEpoch {

@@ -11,6 +11,8 @@ use forecastd_models::torch_job::TorchDevice;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Cuda, Device, Kind, Tensor};
 
+use crate::onednn;
+
 /// Room for the name of a GPU; the driver cuts it off there.
 const NAME_BYTES: usize = 256;
 
@@ -105,13 +107,14 @@ pub fn autocast_in_bfloat16() -> bool {
     }
 }
 
-/// Whether this processor multiplies numbers of bfloat16: about twice as many a second as of single precision.
+/// Whether this processor multiplies numbers of bfloat16: about twice as many a second as of single precision. It is
+/// oneDNN that has it do so.
 pub fn cpu_multiplies_in_bfloat16() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has_instructions = std::is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
     let has_instructions = false;
-    has_instructions && cpu_autocast_switch().is_some()
+    has_instructions && onednn::advice().is_none() && cpu_autocast_switch().is_some()
 }
 
 /// Does something with products in bfloat16 on the CPU, on this thread. `tch::autocast` is CUDA's alone. Without such a

@@ -12,6 +12,7 @@ pub mod fit;
 pub mod inference;
 pub mod job;
 pub mod nets;
+pub mod onednn;
 pub mod parent;
 pub mod predict;
 pub mod predictor;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use forecastd_models::device_fit::DeviceBatch;
-use forecastd_torch::{bench, dasha, device, inference, parent, predict, serve};
+use forecastd_torch::{bench, dasha, device, inference, onednn, parent, predict, serve};
 use serde::Serialize;
 
 const USAGE: &str = "\
@@ -66,6 +66,9 @@ fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     let placement = device::find();
+    if let Some(advice) = onednn::advice() {
+        eprintln!("{advice}");
+    }
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads);
     }

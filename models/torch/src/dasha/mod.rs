@@ -36,6 +36,7 @@ pub use average::Average;
 pub use optimizer::{Optimizer, Rule, clip_gradients};
 
 use crate::device::Placement;
+use crate::onednn;
 use journal::Journal;
 use setup::Setup;
 
@@ -60,6 +61,7 @@ fn stages(folder: &Path, placement: &Placement, tell: &mut dyn FnMut(&DashaEvent
         device: placement.described.label().to_owned(),
         threads: tch::get_num_threads().unsigned_abs(),
         resumed: journal.state.has_begun(),
+        advice: onednn::advice().map(str::to_owned),
     };
     journal.tell(&started);
     search::search(&setup, &mut journal)?;

@@ -19,7 +19,13 @@ pub(crate) struct Run {
 impl Run {
     /// On one thread: two that wait for each other are slower where other tests compute too.
     pub(crate) fn start(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forecastd-torch"))
+        Self::prepared(folder, |command| command)
+    }
+
+    /// The same of a process that is prepared so.
+    pub(crate) fn prepared(folder: &Path, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forecastd-torch"));
+        let mut child = prepare(&mut command)
             .args(["--threads", "1", "--dasha"])
             .arg(folder)
             .stdin(Stdio::piped())

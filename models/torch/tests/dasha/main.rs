@@ -4,6 +4,7 @@ mod bench;
 mod child;
 mod endurance;
 mod folder;
+mod hardened;
 mod motif;
 mod refusals;
 mod resume;
