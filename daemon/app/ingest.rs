@@ -200,10 +200,11 @@ impl Ingest {
             Err(error @ ClaimError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
         };
         let meta = meta(file, claimed.key, claimed.bytes, now);
-        match self
-            .store
-            .lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)?
-        {
+        let lookup = match home.is_of_samples {
+            true => Store::lookup_samples,
+            false => Store::lookup,
+        };
+        match lookup(&self.store, &meta.dataset, &meta.key, &meta.fingerprint, &meta.path)? {
             Lookup::New => match commit(self, claimed, &meta)? {
                 Decided::Committed(outcome) => {
                     post_action(file, home.after);
@@ -324,11 +325,13 @@ struct Home<'a> {
     quarantine: &'a Path,
     after: &'a AfterIngest,
     file_bytes: u64,
+    is_of_samples: bool,
 }
 
 impl<'a> Home<'a> {
     fn of_series(dataset: &'a Dataset) -> Self {
         Self {
+            is_of_samples: false,
             name: &dataset.name,
             quarantine: &dataset.quarantine,
             after: &dataset.after,
@@ -338,6 +341,7 @@ impl<'a> Home<'a> {
 
     fn of_samples(dataset: &'a SampleDataset) -> Self {
         Self {
+            is_of_samples: true,
             name: &dataset.name,
             quarantine: &dataset.quarantine,
             after: &dataset.after,

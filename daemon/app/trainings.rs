@@ -14,7 +14,7 @@ use crate::message::model::ModelDone;
 use crate::message::training::{
     TrainJob, Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingNote, TrainingPlan,
 };
-use crate::state::{SampleExport, StagedModel, StateError};
+use crate::state::{Exported, SampleExport, StagedModel, StateError};
 
 impl Ingest {
     pub(super) fn begin_training(&mut self, plan: TrainingPlan, now: Timestamp) -> Result<ModelDone, StateError> {
@@ -109,9 +109,23 @@ pub(super) fn lay_out(
     let dataset = &job.dataset;
     let export = SampleExport::open(state_dir)
         .and_then(|export| export.write(&dataset.name, &dataset.form, job.through, folder, goes_on));
-    let set = export.map_err(|error| error.to_string())?;
+    let Exported { set, left_out } = export.map_err(|error| error.to_string())?;
     info!(model = %job.model, dataset = %dataset.name, samples = set.count, "samples laid out");
-    Ok(())
+    if left_out > 0 {
+        warn!(
+            model = %job.model, dataset = %dataset.name, left_out, samples = set.count,
+            "samples are left out of a training: their labels are none that it learns, or their masks came when `labels` \
+             or `mask_threshold` said otherwise: bring those again"
+        );
+    }
+    match set.count {
+        0 => Err(format!(
+            "dataset {}: none of its {left_out} labelled samples has a label that can be learnt: where they are masks, \
+             bring them again, for `labels` or `mask_threshold` said otherwise when they came",
+            dataset.name
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Where a version comes from, for whoever asks later.
