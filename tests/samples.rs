@@ -230,10 +230,10 @@ fn exported(state: &Path, file: &Path) {
     let config = forecastd_config::Config::parse(&text, Path::new("/")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let form = &config.samples[0].form;
-    let set = export
+    let forecastd::state::Exported { set, left_out } = export
         .write(&"d".into(), form, i64::MAX, folder.path(), &|| true)
         .unwrap();
-    assert_eq!((set.count, set.labels.len()), (2240, 7));
+    assert_eq!((set.count, set.labels.len(), left_out), (2240, 7, 0));
     let inputs = std::fs::read(folder.path().join("inputs.bin")).unwrap();
     assert_eq!(inputs.len(), 2240 * 12_288);
     let reader =

@@ -29,6 +29,9 @@ use crate::message::series_drop::SeriesDrop;
 use crate::planner::{Event, ModelJob};
 use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
 
+/// How far ahead of the clock a sample may have been taken: as far as a row of series, unless told otherwise.
+const MAX_FUTURE_OF_SAMPLES: Duration = Duration::from_secs(86_400);
+
 /// Work for the ingest thread.
 #[derive(Debug)]
 pub(super) enum IngestJob {
@@ -263,9 +266,10 @@ impl Ingest {
         claimed: Claimed,
         meta: &DropMeta,
     ) -> Result<Decided, Fault> {
+        let latest = meta.received.after(MAX_FUTURE_OF_SAMPLES);
         let decoded = self
             .decoder
-            .decode_samples(claimed.file, &dataset.form, &dataset.limits, &self.spool);
+            .decode_samples(claimed.file, &dataset.form, &dataset.limits, latest, &self.spool);
         let mut decoded = match decided(file, decoded)? {
             Ok(decoded) => decoded,
             Err(verdict) => return Ok(Decided::Rejected(verdict)),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use forecastd_config::Model;
+use forecastd_config::{DatasetName, Model};
 use forecastd_models::Timestamp;
 use tracing::{info, warn};
 
@@ -109,23 +109,29 @@ pub(super) fn lay_out(
     let dataset = &job.dataset;
     let export = SampleExport::open(state_dir)
         .and_then(|export| export.write(&dataset.name, &dataset.form, job.through, folder, goes_on));
-    let Exported { set, left_out } = export.map_err(|error| error.to_string())?;
+    let exported = export.map_err(|error| error.to_string())?;
+    let Exported { set, left_out } = &exported;
     info!(model = %job.model, dataset = %dataset.name, samples = set.count, "samples laid out");
-    if left_out > 0 {
+    if *left_out > 0 {
         warn!(
             model = %job.model, dataset = %dataset.name, left_out, samples = set.count,
             "samples are left out of a training: their labels are none that it learns, or their masks came when `labels` \
              or `mask_threshold` said otherwise: bring those again"
         );
     }
-    match set.count {
-        0 => Err(format!(
-            "dataset {}: none of its {left_out} labelled samples has a label that can be learnt: where they are masks, \
-             bring them again, for `labels` or `mask_threshold` said otherwise when they came",
-            dataset.name
-        )),
-        _ => Ok(()),
+    not_empty(&dataset.name, &exported)
+}
+
+/// The index of samples counts masks by the names that their classes had, so a training may begin without one that is left.
+fn not_empty(dataset: &DatasetName, exported: &Exported) -> Result<(), String> {
+    if exported.set.count > 0 {
+        return Ok(());
     }
+    Err(format!(
+        "dataset {dataset}: none of its {} labelled samples has a label that can be learnt: if these are masks, `labels` or \
+         `mask_threshold` said otherwise when they came: bring them again",
+        exported.left_out
+    ))
 }
 
 /// Where a version comes from, for whoever asks later.
@@ -151,5 +157,38 @@ fn put_off(error: StateError) -> Result<String, StateError> {
             warn!(%error, "the books of trainings cannot be written for now");
             Ok(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forecastd_models::dasha::{CellFormat, ElementType, InputShape, SampleSet, Task};
+
+    use super::*;
+
+    #[test]
+    fn a_training_whose_labels_are_all_left_out_is_told_by_the_name_of_its_dataset() {
+        let exported = |count, left_out| Exported {
+            set: SampleSet {
+                count,
+                input: InputShape {
+                    bands: 1,
+                    size: vec![1, 2],
+                },
+                element: ElementType::U8,
+                task: Task::Segment,
+                labels: Vec::new(),
+                hash: String::new(),
+                cells: CellFormat::default(),
+                series: None,
+            },
+            left_out,
+        };
+        assert_eq!(not_empty(&"roads".into(), &exported(1, 8)), Ok(()));
+        let told = not_empty(&"roads".into(), &exported(0, 9)).expect_err("nothing is left");
+        assert!(
+            told.starts_with("dataset roads: none of its 9 labelled samples"),
+            "{told}"
+        );
     }
 }
