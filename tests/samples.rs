@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampSecondArray};
+use arrow::array::{ArrayRef, BinaryArray, Float64Array, Int64Array, StringArray, TimestampSecondArray};
 
 use crate::support::network::write;
 use crate::support::{Daemon, Environment, Page, data, fixed_tiles, sequences, tiles, wait_for};
@@ -230,10 +230,10 @@ fn exported(state: &Path, file: &Path) {
     let config = forecastd_config::Config::parse(&text, Path::new("/")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let form = &config.samples[0].form;
-    let set = export
+    let forecastd::state::Exported { set, left_out } = export
         .write(&"d".into(), form, i64::MAX, folder.path(), &|| true)
         .unwrap();
-    assert_eq!((set.count, set.labels.len()), (2240, 7));
+    assert_eq!((set.count, set.labels.len(), left_out), (2240, 7, 0));
     let inputs = std::fs::read(folder.path().join("inputs.bin")).unwrap();
     assert_eq!(inputs.len(), 2240 * 12_288);
     let reader =
@@ -265,6 +265,43 @@ fn a_reload_brings_a_dataset_of_tiles_and_takes_it_away() {
     environment.configure(&series);
     daemon.signal(rustix::process::Signal::HUP);
     daemon.scrape_until("no tiles", |page| page.count("forecastd_samples") == 0);
+}
+
+#[test]
+fn the_same_file_under_a_mended_threshold_mends_the_masks_that_are_there() {
+    let masks = |threshold: u8| {
+        let samples = format!(
+            "{{ id: name, sequence: sequence, shape: [4], task: segment, label: mask, labels: [other, road], \
+             mask_threshold: {threshold} }}"
+        );
+        dataset("sequences", &samples)
+    };
+    let environment = Environment::with_datasets(&masks(250));
+    let daemon = environment.start();
+    let made = environment.path("made.parquet");
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let greys = Arc::new(BinaryArray::from_iter_values([[0_u8, 0, 240, 240]]));
+    let columns = vec![("name", text("a")), ("sequence", text("ACGT")), ("mask", greys)];
+    write(&made, columns);
+    let file = std::fs::read(made).unwrap();
+    environment.drop_bytes("first.parquet", &file);
+    daemon.after_drops(1);
+    let page = with_samples(&daemon, (0.0, 1.0));
+    assert_eq!((class(&page, "other"), class(&page, "road")), (Some(1.0), None));
+
+    environment.configure(&masks(127));
+    daemon.signal(rustix::process::Signal::HUP);
+    wait_for("the reload", || {
+        daemon.log().contains("configuration reloaded").then_some(())
+    });
+    environment.drop_bytes("again.parquet", &file);
+    let page = daemon.scrape_until("the road", |page| class(page, "road").is_some());
+    assert_eq!(page.rows(), (2, 2, 0, 0), "a revision");
+    environment.drop_bytes("third.parquet", &file);
+    let page = daemon.after_drops(3);
+    assert_eq!(page.rows(), (3, 2, 1, 0), "what is there by now is a duplicate");
+    assert!(daemon.stop().success());
+    environment.fsck();
 }
 
 /// A sequence: its name, when it was taken in seconds, and its latitude and longitude.

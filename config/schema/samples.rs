@@ -62,20 +62,25 @@ pub(super) fn form(field: &Field, kind: SampleKind) -> Option<SampleForm> {
         let mask_threshold = keys.optional("mask_threshold", |field| {
             field.whole(0..=254).map(|threshold| threshold as u8)
         });
-        let (columns, element, shape) = (columns?, element?, shape?);
-        let (task, labels, mask_threshold) = (task?, labels?, mask_threshold?);
-        let is_masked = task == Task::Segment && columns.label.is_some();
-        let labels = classes(keys, task, is_masked, labels, mask_threshold);
-        let shape = shaped(&keys.field("shape"), kind, (&element, is_masked), &shape);
+        // What is wrong with one key hides nothing that is wrong with another.
+        let is_masked = task == Some(Task::Segment) && !keys.field("label").is_null();
+        let labels = match (task, labels, mask_threshold) {
+            (Some(task), Some(labels), Some(threshold)) => classes(keys, task, is_masked, labels, threshold),
+            _ => None,
+        };
+        let shape = match (&element, &shape) {
+            (Some(element), Some(sizes)) => shaped(&keys.field("shape"), kind, (element, is_masked), sizes),
+            _ => None,
+        };
         Some(SampleForm {
             kind,
-            columns,
-            task,
+            columns: columns?,
+            task: task?,
             shape: shape?,
-            element,
+            element: element?,
             layout: layout?,
             labels: labels?,
-            mask_threshold,
+            mask_threshold: mask_threshold?,
         })
     })
 }

@@ -162,6 +162,14 @@ fn what_samples_cannot_be_is_told() {
                 "samples.latitude: the column `t` is named twice (each column has one meaning)",
             ),
             (
+                "samples: { image: x, shape: [8, 8], task: segment, label: m, latitude: y }",
+                "samples.id: is required (the column of what identifies a sample)\n\
+                 samples.longitude: is required beside `latitude` (a place has both)\n\
+                 samples.labels: is required for masks (the names of their classes, in the order of their \
+                 numbers from 0; or `mask_threshold`, such as 127, if masks are grey pictures)\n\
+                 samples.shape: 2 sizes (bands, height and width of every tile, like `[3, 64, 64]`)",
+            ),
+            (
                 "samples: { id: i, image: x, shape: [3, 8, 8], labels: [a, a] }",
                 "samples.labels[1]: `a` is there already",
             ),

@@ -29,6 +29,9 @@ use crate::message::series_drop::SeriesDrop;
 use crate::planner::{Event, ModelJob};
 use crate::state::{CommitRules, DropMeta, Lookup, StateError, Store};
 
+/// How far ahead of the clock a sample may have been taken: as far as a row of series, unless told otherwise.
+const MAX_FUTURE_OF_SAMPLES: Duration = Duration::from_secs(86_400);
+
 /// Work for the ingest thread.
 #[derive(Debug)]
 pub(super) enum IngestJob {
@@ -200,10 +203,11 @@ impl Ingest {
             Err(error @ ClaimError::Io { .. }) => return Err(Fault::Machine(error.to_string())),
         };
         let meta = meta(file, claimed.key, claimed.bytes, now);
-        match self
-            .store
-            .lookup(&meta.dataset, &meta.key, &meta.fingerprint, &meta.path)?
-        {
+        let lookup = match home.is_of_samples {
+            true => Store::lookup_samples,
+            false => Store::lookup,
+        };
+        match lookup(&self.store, &meta.dataset, &meta.key, &meta.fingerprint, &meta.path)? {
             Lookup::New => match commit(self, claimed, &meta)? {
                 Decided::Committed(outcome) => {
                     post_action(file, home.after);
@@ -262,9 +266,10 @@ impl Ingest {
         claimed: Claimed,
         meta: &DropMeta,
     ) -> Result<Decided, Fault> {
+        let latest = meta.received.after(MAX_FUTURE_OF_SAMPLES);
         let decoded = self
             .decoder
-            .decode_samples(claimed.file, &dataset.form, &dataset.limits, &self.spool);
+            .decode_samples(claimed.file, &dataset.form, &dataset.limits, latest, &self.spool);
         let mut decoded = match decided(file, decoded)? {
             Ok(decoded) => decoded,
             Err(verdict) => return Ok(Decided::Rejected(verdict)),
@@ -324,11 +329,13 @@ struct Home<'a> {
     quarantine: &'a Path,
     after: &'a AfterIngest,
     file_bytes: u64,
+    is_of_samples: bool,
 }
 
 impl<'a> Home<'a> {
     fn of_series(dataset: &'a Dataset) -> Self {
         Self {
+            is_of_samples: false,
             name: &dataset.name,
             quarantine: &dataset.quarantine,
             after: &dataset.after,
@@ -338,6 +345,7 @@ impl<'a> Home<'a> {
 
     fn of_samples(dataset: &'a SampleDataset) -> Self {
         Self {
+            is_of_samples: true,
             name: &dataset.name,
             quarantine: &dataset.quarantine,
             after: &dataset.after,

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use forecastd_config::Model;
+use forecastd_config::{DatasetName, Model};
 use forecastd_models::Timestamp;
 use tracing::{info, warn};
 
@@ -14,7 +14,7 @@ use crate::message::model::ModelDone;
 use crate::message::training::{
     TrainJob, Training, TrainingEnd, TrainingFailure, TrainingFault, TrainingNote, TrainingPlan,
 };
-use crate::state::{SampleExport, StagedModel, StateError};
+use crate::state::{Exported, SampleExport, StagedModel, StateError};
 
 impl Ingest {
     pub(super) fn begin_training(&mut self, plan: TrainingPlan, now: Timestamp) -> Result<ModelDone, StateError> {
@@ -114,9 +114,29 @@ pub(super) fn lay_out(
     let dataset = &job.dataset;
     let export = SampleExport::open(state_dir)
         .and_then(|export| export.write(&dataset.name, &dataset.form, job.through, folder, goes_on));
-    let set = export.map_err(|error| error.to_string())?;
+    let exported = export.map_err(|error| error.to_string())?;
+    let Exported { set, left_out } = &exported;
     info!(model = %job.model, dataset = %dataset.name, samples = set.count, "samples laid out");
-    Ok(())
+    if *left_out > 0 {
+        warn!(
+            model = %job.model, dataset = %dataset.name, left_out, samples = set.count,
+            "samples are left out of a training: their labels are none that it learns, or their masks came when `labels` \
+             or `mask_threshold` said otherwise: bring those again"
+        );
+    }
+    not_empty(&dataset.name, &exported)
+}
+
+/// The index of samples counts masks by the names that their classes had, so a training may begin without one that is left.
+fn not_empty(dataset: &DatasetName, exported: &Exported) -> Result<(), String> {
+    if exported.set.count > 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "dataset {dataset}: none of its {} labelled samples has a label that can be learnt: if these are masks, `labels` or \
+         `mask_threshold` said otherwise when they came: bring them again",
+        exported.left_out
+    ))
 }
 
 /// Where a version comes from, for whoever asks later. Not every sample with a label is one of `samples`: a class that the
@@ -142,5 +162,38 @@ fn put_off(error: StateError) -> Result<String, StateError> {
             warn!(%error, "the books of trainings cannot be written for now");
             Ok(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forecastd_models::dasha::{CellFormat, ElementType, InputShape, SampleSet, Task};
+
+    use super::*;
+
+    #[test]
+    fn a_training_whose_labels_are_all_left_out_is_told_by_the_name_of_its_dataset() {
+        let exported = |count, left_out| Exported {
+            set: SampleSet {
+                count,
+                input: InputShape {
+                    bands: 1,
+                    size: vec![1, 2],
+                },
+                element: ElementType::U8,
+                task: Task::Segment,
+                labels: Vec::new(),
+                hash: String::new(),
+                cells: CellFormat::default(),
+                series: None,
+            },
+            left_out,
+        };
+        assert_eq!(not_empty(&"roads".into(), &exported(1, 8)), Ok(()));
+        let told = not_empty(&"roads".into(), &exported(0, 9)).expect_err("nothing is left");
+        assert!(
+            told.starts_with("dataset roads: none of its 9 labelled samples"),
+            "{told}"
+        );
     }
 }

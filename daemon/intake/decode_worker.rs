@@ -47,9 +47,9 @@ fn serve() -> io::Result<()> {
             limits,
             latest,
         } => protocol::send_result(&mut writer, decode(file, &columns, &limits, latest))?,
-        Request::Samples { form, limits } => {
+        Request::Samples { form, limits, latest } => {
             let mut give = |sample| protocol::send(&mut writer, &SampleReply::Sample(sample));
-            let reply = match read_samples(file, &form, &limits, &mut give)? {
+            let reply = match read_samples(file, &form, &limits, latest, &mut give)? {
                 Ok(found) => SampleReply::Done(found.account, found.told),
                 Err(rejected) => SampleReply::Rejected(rejected),
             };

@@ -79,20 +79,22 @@ impl Decoder {
         self.twice(&file, &request, |answer| protocol::receive_result(answer, limits))
     }
 
-    /// Reads the samples of a file into a nameless one in the folder `spool`.
+    /// Reads the samples of a file into a nameless one in the folder `spool`; none taken after `latest` is believed.
     pub fn decode_samples(
         &self,
         file: File,
         form: &SampleForm,
         limits: &SampleLimits,
+        latest: Timestamp,
         spool: &Path,
     ) -> Result<DecodedSamples, DecodeError> {
         let request = Request::Samples {
             form: form.clone(),
             limits: *limits,
+            latest,
         };
         self.twice(&file, &request, |answer| {
-            DecodedSamples::receive(answer, form, limits, spool)
+            DecodedSamples::receive(answer, form, limits, latest, spool)
         })
     }
 

@@ -32,8 +32,12 @@ pub(crate) enum Request {
         limits: Limits,
         latest: Timestamp,
     },
-    /// Samples of this form.
-    Samples { form: SampleForm, limits: SampleLimits },
+    /// Samples of this form, none taken later than `latest`.
+    Samples {
+        form: SampleForm,
+        limits: SampleLimits,
+        latest: Timestamp,
+    },
 }
 
 impl Request {

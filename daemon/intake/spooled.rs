@@ -6,6 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek};
 use std::path::Path;
 
 use forecastd_config::{SampleForm, SampleLimits};
+use forecastd_models::Timestamp;
 use forecastd_models::dasha::SampleSet;
 
 use super::protocol::{self, SampleReply, fits, invalid};
@@ -47,6 +48,7 @@ impl DecodedSamples {
         answer: &mut impl Read,
         form: &SampleForm,
         limits: &SampleLimits,
+        latest: Timestamp,
         spool: &Path,
     ) -> io::Result<Result<Self, Rejected>> {
         let record = record_bytes(form);
@@ -56,7 +58,9 @@ impl DecodedSamples {
             match protocol::receive(answer)? {
                 SampleReply::Sample(sample) => {
                     samples += 1;
-                    if samples > limits.file_samples || sample.elements.len() != record || !is_told(&sample, form) {
+                    let is_early = sample.taken.time.is_none_or(|time| time <= latest);
+                    let is_one = sample.elements.len() == record && is_told(&sample, form) && is_early;
+                    if samples > limits.file_samples || !is_one {
                         return Err(invalid("a sample that no file can have"));
                     }
                     protocol::send(&mut file, &sample)?;
@@ -141,7 +145,8 @@ mod tests {
             protocol::send(&mut frames, &reply).expect("sent");
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let received = DecodedSamples::receive(&mut frames.as_slice(), &dataset.form, &dataset.limits, folder.path());
+        let (form, limits) = (&dataset.form, &dataset.limits);
+        let received = DecodedSamples::receive(&mut frames.as_slice(), form, limits, Timestamp(7), folder.path());
         received.is_ok_and(|verdict| verdict.is_ok())
     }
 
@@ -164,6 +169,11 @@ mod tests {
             latitude,
             longitude: 0.0,
         };
+        assert!(is_believed(|sample| sample.taken.time = Some(Timestamp(7))));
+        assert!(
+            !is_believed(|sample| sample.taken.time = Some(Timestamp(8))),
+            "later than can be"
+        );
         assert!(is_believed(|sample| sample.taken.place = Some(place(90.0))));
         for latitude in [90.1, f64::NAN] {
             assert!(!is_believed(|sample| sample.taken.place = Some(place(latitude))));

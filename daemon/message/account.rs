@@ -15,7 +15,7 @@ pub enum RowReason {
     BadChannel,
     /// The value is infinite.
     NotFinite,
-    /// Further ahead of the clock than `history.max_future`.
+    /// Further ahead of the clock than `history.max_future`; of a sample than a day.
     Future,
     /// Older than `history.retention`.
     TooOld,
@@ -49,19 +49,22 @@ impl RowReason {
     ];
 
     /// Those of samples, for counters that start at zero.
-    pub const OF_SAMPLES: [Self; 7] = [
+    pub const OF_SAMPLES: [Self; 8] = [
         Self::NoId,
         Self::DuplicateId,
         Self::BadInput,
         Self::BadLabel,
         Self::BadSplit,
         Self::BadTime,
+        Self::Future,
         Self::BadPlace,
     ];
 
     /// Every reason.
     pub fn all() -> impl Iterator<Item = Self> {
-        Self::OF_SERIES.into_iter().chain(Self::OF_SAMPLES)
+        let of_samples_alone = |reason: &Self| !Self::OF_SERIES.contains(reason);
+        let of_samples = Self::OF_SAMPLES.into_iter().filter(of_samples_alone);
+        Self::OF_SERIES.into_iter().chain(of_samples)
     }
 
     /// The label value of this reason in metrics, and its name in the ledger.

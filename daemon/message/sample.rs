@@ -48,19 +48,16 @@ impl MaskLabel {
         })
     }
 
-    /// What the numbers in its mask are called: nothing that is not in it.
-    pub fn names<'l>(&'l self, mask: &[u8]) -> impl Fn(u8) -> Option<&'l str> + use<'l> {
-        let positions = mask::positions(mask);
+    /// Where the numbers in its mask stand in its list of classes: nothing that is not in it.
+    pub fn places(&self, mask: &[u8]) -> impl Fn(u8) -> Option<u8> + use<> {
+        let (positions, listed) = (mask::positions(mask), self.classes.len());
         move |class| {
             let is_there = class != NO_CLASS && positions[usize::from(class)] > 0;
             let before = positions[..usize::from(class)]
                 .iter()
                 .filter(|count| **count > 0)
                 .count();
-            self.classes
-                .get(before)
-                .filter(|_| is_there)
-                .map(|(name, _)| name.as_str())
+            (is_there && before < listed).then_some(before as u8)
         }
     }
 
@@ -189,13 +186,30 @@ pub struct SampleEntry {
 /// Of samples by their ids, how what was said of their positions compares.
 pub type ComparedMasks = BTreeMap<Arc<str>, Vec<ComparedMask>>;
 
-/// What a version said of the positions of a sample, beside what is true of them.
+/// What a version said of the positions of a sample, beside what is true of them. All labelled samples of a drop have theirs
+/// at one time, and of some classes there may be thousands of pairs: a pair is eight bytes, and samples share names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparedMask {
     /// Which.
     pub version: ContentKey,
-    /// A class that was said, one that is true, and the positions that have both.
-    pub pairs: Vec<(String, String, u64)>,
+    /// What the classes that were said are called.
+    pub said: Arc<[String]>,
+    /// What those that are true are called.
+    pub truth: Arc<[String]>,
+    /// A class that was said and one that is true, by their places in these lists, and the positions that have both.
+    pub pairs: Box<[(u8, u8, u32)]>,
+}
+
+impl ComparedMask {
+    /// The pairs by name: what was said, what is true, and the positions.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        let named = |(said, truth, positions): &(u8, u8, u32)| {
+            let said = self.said.get(usize::from(*said))?;
+            let truth = self.truth.get(usize::from(*truth))?;
+            Some((said.as_str(), truth.as_str(), u64::from(*positions)))
+        };
+        self.pairs.iter().filter_map(named)
+    }
 }
 
 #[cfg(test)]
@@ -212,15 +226,27 @@ mod tests {
         let bytes = [0, 0, 2, NO_CLASS];
         let label = mask(&bytes);
         assert_eq!(label.classes, [("land".to_owned(), 2), ("water".to_owned(), 1)]);
-        let names = label.names(&bytes);
-        assert_eq!(
-            [0, 1, 2, 3, NO_CLASS].map(names),
-            [Some("land"), None, Some("water"), None, None]
-        );
+        let places = label.places(&bytes);
+        assert_eq!([0, 1, 2, 3, NO_CLASS].map(places), [Some(0), None, Some(1), None, None]);
         let shares: Vec<f64> = label.shares().map(|(_, share)| share).collect();
         assert_eq!(shares, [2.0 / 3.0, 1.0 / 3.0]);
         assert_ne!(mask(&[2, 0, 0, NO_CLASS]), label);
         assert_eq!(MaskLabel::of(&[0, 1], &["land".to_owned()]), None);
+    }
+
+    #[test]
+    fn masks_of_all_classes_are_compared_in_eight_bytes_a_pair() {
+        let compared = ComparedMask {
+            version: ContentKey([1; 32]),
+            said: vec!["land".to_owned(), "road".to_owned()].into(),
+            truth: vec!["water".to_owned()].into(),
+            pairs: Box::new([(1, 0, 7), (0, 0, 2)]),
+        };
+        assert_eq!(
+            compared.named().collect::<Vec<_>>(),
+            [("road", "water", 7), ("land", "water", 2)]
+        );
+        assert_eq!(size_of_val(&*compared.pairs), 16);
     }
 
     #[test]

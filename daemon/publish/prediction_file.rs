@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use forecastd_models::dasha::live::{THERE, likeliest};
+use forecastd_models::dasha::samples::NO_CLASS;
 use forecastd_models::dasha::{Task, mask};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -245,10 +246,11 @@ fn fields(layout: &PredictionLayout) -> Vec<Field> {
     };
     for (own, plain, data_type, nullable) in of_sample {
         let Some(own) = own else { continue };
-        // What is said of samples has its name whatever their columns are called.
-        let is_free = |name: &String| said.iter().all(|field| field.name() != name);
-        let mut names = [own.clone(), plain.to_owned()].into_iter();
-        let name = names.find(is_free).unwrap_or_else(|| format!("sample_{plain}"));
+        // What is said of samples has its name whatever their columns are called, and no two columns have one name.
+        let is_free = |name: &String| said.iter().chain(&fields).all(|field| field.name() != name);
+        let further = (1..).map(|times| format!("{}{plain}", "sample_".repeat(times)));
+        let mut names = [own.clone(), plain.to_owned()].into_iter().chain(further);
+        let name = names.find(is_free).expect("one of endlessly many is free");
         fields.push(Field::new(name, data_type, nullable));
     }
     fields.extend(said);
@@ -283,11 +285,12 @@ fn width(positions: usize) -> i32 {
     i32::try_from(positions).unwrap_or(i32::MAX)
 }
 
-/// Of each mask the share of its positions that each class has.
+/// Of each mask the share that each class has of the positions that have one.
 fn shares(masks: &[u8], positions: usize, classes: usize) -> Vec<f32> {
     let of_masks = masks.chunks_exact(positions).flat_map(|mask| {
         let counts = mask::positions(mask);
-        let share = move |class: usize| counts[class] as f32 / positions as f32;
+        let known = positions as u64 - counts[usize::from(NO_CLASS)];
+        let share = move |class: usize| counts[class] as f32 / known.max(1) as f32;
         (0..classes).map(share)
     });
     of_masks.collect()
@@ -423,6 +426,44 @@ mod tests {
         assert_eq!(names(&rows), "id mask share_no share_yes");
         assert_eq!(rows.column(1).as_fixed_size_binary().value(1), [1, 1]);
         assert_eq!(rows.column(3).as_primitive::<Float32Type>().values(), &[0.5, 1.0]);
+        let rows = written(Task::Segment, None, |file| {
+            let masks = vec![1, NO_CLASS];
+            let rows = Rows {
+                masks,
+                ..Rows::default()
+            };
+            file.append(&rows).expect("a row");
+        });
+        let share = rows.column(3).as_primitive::<Float32Type>().value(0);
+        assert_eq!(share, 1.0, "of a shorter sequence those positions that there are");
+    }
+
+    #[test]
+    fn no_two_columns_have_one_name_whatever_those_of_the_samples_are_called() {
+        let layout = |task, [id, time, latitude, longitude]: [&str; 4]| PredictionLayout {
+            task,
+            labels: vec!["id".to_owned(), "sample_time".to_owned()],
+            positions: 1,
+            id: Some(id.to_owned()),
+            time: Some(time.to_owned()),
+            place: Some([latitude.to_owned(), longitude.to_owned()]),
+            scores: false,
+            version: None,
+        };
+        let names = |layout: &PredictionLayout| -> Vec<String> {
+            let fields = fields(layout);
+            fields.iter().map(|field| field.name().clone()).collect()
+        };
+        let classes = layout(Task::Classify, ["label", "id", "time", "probability"]);
+        assert_eq!(
+            names(&classes),
+            ["id", "time", "latitude", "longitude", "label", "probability"]
+        );
+        let numbers = layout(Task::Regress, ["time", "id", "y", "x"]);
+        assert_eq!(
+            names(&numbers),
+            ["time", "sample_sample_time", "y", "x", "id", "sample_time"]
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use error::StateError;
 pub use fsck::{DatasetReport, FsckReport, fsck};
 pub use recovery::Recovery;
 pub use registry::{RegistryView, StagedModel};
-pub use samples::{CommittedSamples, KeptSample, RecoveredSamples, SampleExport, SampleReader};
+pub use samples::{CommittedSamples, Exported, KeptSample, RecoveredSamples, SampleExport, SampleReader};
 pub use trainings::run_folder;
 
 use crate::message::account::{RowAccount, RowReason};
@@ -202,6 +202,22 @@ impl Store {
         }
         account.duplicate += std::mem::take(&mut account.committed);
         Ok(Lookup::CommittedBefore { drop, account })
+    }
+
+    /// What the ledger knows of a file of samples. What it holds is the configuration's to say: which column has the labels,
+    /// above which grey a mask has its second class. Whoever has mended that brings the file again, so content that was
+    /// committed under another name is decoded anew, and only rows that are there already are duplicates.
+    pub fn lookup_samples(
+        &self,
+        dataset: &DatasetName,
+        key: &ContentKey,
+        fingerprint: &Fingerprint,
+        path: &Path,
+    ) -> Result<Lookup, StateError> {
+        Ok(match self.lookup(dataset, key, fingerprint, path)? {
+            Lookup::CommittedBefore { .. } => Lookup::New,
+            found => found,
+        })
     }
 
     /// Enters a file that brought the content of the drop `of` again; `account` is the one that

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use forecastd_models::dasha::{ElementType, ModelDescription, PredictEvent, Task};
+use forecastd_models::dasha::samples::filled;
+use forecastd_models::dasha::{ElementType, ModelDescription, PredictEvent, Task, mask};
 use indicatif::ProgressBar;
 
 use super::artifact;
@@ -46,6 +47,9 @@ pub(super) struct Predict {
     #[command(flatten)]
     errand: ErrandArgs,
 }
+
+/// The samples, in the folder of the errand.
+const INPUTS: &str = "inputs.bin";
 
 /// Bytes of results that are read at once, about.
 const PIECE: usize = 4 << 20;
@@ -169,6 +173,11 @@ impl Predict {
             _ => 4 * description.labels.len(),
         };
         let mut ids = ids.as_deref();
+        // Of letters a record has as many bytes as a mask.
+        let mut letters = match (task, &description.element) {
+            (Task::Segment, ElementType::Symbol { .. }) => Some(Letters::open(&results.with_file_name(INPUTS))?),
+            _ => None,
+        };
         each_piece(results, record, |bytes| {
             let of_piece = ids.map(|all| all.split_at(bytes.len() / record.max(1)));
             ids = of_piece.map(|(_, later)| later);
@@ -177,12 +186,44 @@ impl Predict {
                 ..Rows::default()
             };
             match task {
-                Task::Segment => rows.masks.extend(bytes),
+                Task::Segment => {
+                    rows.masks.extend(bytes);
+                    if let Some(letters) = &mut letters {
+                        letters.unsay_fill(&description.element, &mut rows.masks, record)?;
+                    }
+                }
                 _ => rows.scores = singles(bytes),
             }
             Ok(file.append(&rows)?)
         })?;
         Ok(file.finish()?)
+    }
+}
+
+/// The records of sequences of letters, beside their masks.
+struct Letters {
+    path: PathBuf,
+    file: BufReader<File>,
+}
+
+impl Letters {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| path.display().to_string())?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+        })
+    }
+
+    /// Takes the classes away from the positions of the next masks that only fill shorter sequences up.
+    fn unsay_fill(&mut self, element: &ElementType, masks: &mut [u8], positions: usize) -> anyhow::Result<()> {
+        let mut record = vec![0; positions];
+        for mask in masks.chunks_exact_mut(positions.max(1)) {
+            let read = self.file.read_exact(&mut record);
+            read.with_context(|| self.path.display().to_string())?;
+            mask::unsay_fill(mask, filled(element, &record, positions));
+        }
+        Ok(())
     }
 }
 
@@ -221,4 +262,31 @@ fn each_piece(path: &Path, record: usize, mut take: impl FnMut(&[u8]) -> anyhow:
 fn singles(bytes: &[u8]) -> Vec<f32> {
     let values = bytes.as_chunks().0.iter();
     values.map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
+
+    use super::*;
+
+    #[test]
+    fn masks_of_shorter_sequences_say_nothing_of_what_fills_them_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(INPUTS);
+        std::fs::write(&path, [0, NO_SYMBOL, NO_SYMBOL, 0, NO_SYMBOL, 1]).expect("written");
+        let mut letters = Letters::open(&path).expect("there");
+        let element = ElementType::Symbol {
+            alphabet: "AC".to_owned(),
+        };
+        for expected in [[1, NO_CLASS, NO_CLASS], [1; 3]] {
+            let mut masks = [1; 3];
+            letters.unsay_fill(&element, &mut masks, 3).expect("read");
+            assert_eq!(masks, expected);
+        }
+        let beyond = letters
+            .unsay_fill(&element, &mut [1; 3], 3)
+            .expect_err("there are no more");
+        assert!(beyond.to_string().contains(INPUTS), "{beyond}");
+    }
 }

@@ -64,7 +64,7 @@ pub(crate) struct Found {
     pub(crate) told: Vec<String>,
 }
 
-/// Reads the samples of a file.
+/// Reads the samples of a file, none of them taken after `latest`.
 ///
 /// # Errors
 /// When `give` fails; a verdict on the file is a value.
@@ -72,11 +72,12 @@ pub(crate) fn read_samples(
     file: File,
     form: &SampleForm,
     limits: &SampleLimits,
+    latest: Timestamp,
     give: &mut dyn FnMut(Sample) -> io::Result<()>,
 ) -> io::Result<Result<Found, Rejected>> {
     let mut failure = None;
     let mut give = |sample| give(sample).map_err(|error| failure = Some(error));
-    let read = read(file, form, limits, &mut give);
+    let read = read(file, form, limits, latest, &mut give);
     if let Some(error) = failure {
         return Err(error);
     }
@@ -119,7 +120,13 @@ fn request(form: &SampleForm, field: &Field) -> SampleRequest {
 
 type Give<'a> = dyn FnMut(Sample) -> Result<(), ()> + 'a;
 
-fn read(file: File, form: &SampleForm, limits: &SampleLimits, give: &mut Give<'_>) -> Result<Found, Rejected> {
+fn read(
+    file: File,
+    form: &SampleForm,
+    limits: &SampleLimits,
+    latest: Timestamp,
+    give: &mut Give<'_>,
+) -> Result<Found, Rejected> {
     let bytes = check_footer(&file)?;
     let source = Source::of(Sheet::open(file)?);
     let places = Places::new(&source, form)?;
@@ -129,6 +136,7 @@ fn read(file: File, form: &SampleForm, limits: &SampleLimits, give: &mut Give<'_
     let letters = is_text(field.data_type()).then(|| Letters::new(&request.alphabet));
     let mut reader = Reader {
         form,
+        latest,
         field,
         places: &places,
         inputs: Inputs::new(&request, source.schema().field(places.roots[places.input]), 0).map_err(schema_fault)?,
@@ -184,6 +192,8 @@ fn check_extent(rows: u64, bytes: u64, form: &SampleForm, limits: &SampleLimits)
 
 struct Reader<'a> {
     form: &'a SampleForm,
+    /// Nothing was taken later: a clock that is wrong would tell the newest sample for ever.
+    latest: Timestamp,
     field: Field,
     places: &'a Places,
     request: SampleRequest,
@@ -318,6 +328,10 @@ impl Reader<'_> {
             let column = columns.time.clone().unwrap_or_default();
             (RowReason::BadTime, column, detail)
         })?;
+        if let Some(time) = time.filter(|time| *time > self.latest) {
+            let detail = format!("{time} lies more than a day ahead of the clock: one of the two is wrong");
+            return Err((RowReason::Future, columns.time.clone().unwrap_or_default(), detail));
+        }
         let (Some(degrees), Some(names)) = (&cells.degrees, &columns.place) else {
             return Ok(Taken { time, place: None });
         };

@@ -27,11 +27,11 @@ pub(super) enum MaskPiece {
 }
 
 impl MaskPiece {
-    /// Whether a row has no mask.
+    /// Whether a row has no mask: no cell, or nothing in it.
     pub(super) fn is_empty(&self, row: usize) -> bool {
         match self {
-            Self::Bytes(cells) => cells.is_null(row),
-            Self::Lists(cells) => cells.is_null(row),
+            Self::Bytes(cells) => cells.is_null(row) || cells.value(row).is_empty(),
+            Self::Lists(cells) => cells.is_null(row) || cells.value_length(row) == 0,
         }
     }
 }
@@ -61,9 +61,9 @@ impl Masks {
     ) -> Result<(), String> {
         let positions: u32 = size.iter().product();
         let mut classes = match piece {
-            MaskPiece::Bytes(cells) if !cells.is_null(row) => bytes_of(cells.value(row), size, filled)?,
-            MaskPiece::Lists(cells) if !cells.is_null(row) => numbers_of(&cells.value(row))?,
-            _ => return Err("no mask".to_owned()),
+            _ if piece.is_empty(row) => return Err("no mask".to_owned()),
+            MaskPiece::Bytes(cells) => self.bytes_of(cells.value(row), size, filled)?,
+            MaskPiece::Lists(cells) => numbers_of(&cells.value(row))?,
         };
         if classes.len() != filled as usize {
             let found = classes.len();
@@ -78,6 +78,19 @@ impl Masks {
         out.extend(&classes);
         out.resize(out.len() + (positions - filled) as usize, NO_CLASS);
         Ok(())
+    }
+
+    /// A picture may be as long as its tile has positions, so how bytes begin tells before their number. Numbers of classes
+    /// begin like no picture, and greys hardly ever: what then is none is taken for what it may be.
+    fn bytes_of(&self, bytes: &[u8], size: &[u32], filled: u32) -> Result<Vec<u8>, String> {
+        if size.len() != 2 || !is_encoded(bytes) {
+            return Ok(bytes.to_vec());
+        }
+        let may_be_greys = self.threshold.is_some() && bytes.len() == filled as usize;
+        match mask(bytes, size) {
+            Err(_) if may_be_greys => Ok(bytes.to_vec()),
+            decoded => decoded,
+        }
     }
 
     /// Names of the classes; the row and what is wrong where a mask has one that no training mask has.
@@ -117,13 +130,6 @@ impl Masks {
             Some(threshold) => classes_of_greys(threshold).into(),
             None => (0..count).map(|class| class.to_string()).collect(),
         })
-    }
-}
-
-fn bytes_of(bytes: &[u8], size: &[u32], filled: u32) -> Result<Vec<u8>, String> {
-    match size {
-        [_, _] if bytes.len() != filled as usize && is_encoded(bytes) => mask(bytes, size),
-        _ => Ok(bytes.to_vec()),
     }
 }
 

@@ -79,11 +79,10 @@ impl Tally {
 
     /// Holds what both versions said of a sample against the truth; of masks the state has held them.
     pub(super) fn judge(&mut self, opinion: &Opinion, truth: &Label, compared: &[ComparedMask]) {
-        for ComparedMask { version, pairs } in compared {
-            let (score, confusion) = self.live.entry(*version).or_default();
+        for of_version in compared {
+            let (score, confusion) = self.live.entry(of_version.version).or_default();
             score.add(LiveOutcome::Mask);
-            let pairs = pairs.iter();
-            confusion.add_positions(pairs.map(|(said, truth, count)| (said.as_str(), truth.as_str(), *count)));
+            confusion.add_positions(of_version.named());
         }
         let heard = opinion.label.as_ref().map(|label| (&opinion.version, label));
         let shadow = opinion.shadow.as_deref().map(|(version, label)| (version, label));

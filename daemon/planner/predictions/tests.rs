@@ -344,23 +344,18 @@ fn a_mask_that_comes_later_is_worth_what_the_state_found_of_both_versions() {
     let agreement = view.agreement.expect("both have said something");
     assert_eq!((agreement.compared(), agreement.share()), (2, Some(0.75)));
 
-    let pairs = |pairs: &[(&str, &str, u64)]| {
-        let owned = pairs
-            .iter()
-            .map(|(said, truth, count)| ((*said).to_owned(), (*truth).to_owned(), *count));
-        owned.collect()
+    let names: Arc<[String]> = ["land", "road"].map(str::to_owned).into();
+    let by = |version, pairs: &[(u8, u8, u32)]| ComparedMask {
+        version: key(version),
+        said: Arc::clone(&names),
+        truth: Arc::clone(&names),
+        pairs: pairs.into(),
     };
     let truth = SampleEntry {
         label: Some(mask(&[0, 0, 1, 1])),
         compared: vec![
-            ComparedMask {
-                version: key(1),
-                pairs: pairs(&[("land", "land", 2), ("land", "road", 1), ("road", "road", 1)]),
-            },
-            ComparedMask {
-                version: key(2),
-                pairs: pairs(&[("land", "land", 2), ("land", "road", 2)]),
-            },
+            by(1, &[(0, 0, 2), (0, 1, 1), (1, 1, 1)]),
+            by(2, &[(0, 0, 2), (0, 1, 2)]),
         ],
         ..entry(2, ("a", 0, NO_LABEL, true))
     };
@@ -407,7 +402,9 @@ fn a_mask_that_overtakes_what_is_said_of_its_sample_is_worth_what_the_state_foun
     assert_eq!(story.keeps(), 1);
     let of_sample = ComparedMask {
         version: key(1),
-        pairs: vec![("land".to_owned(), "land".to_owned(), 2)],
+        said: ["land".to_owned()].into(),
+        truth: ["land".to_owned()].into(),
+        pairs: Box::new([(0, 0, 2)]),
     };
     let compared = ComparedMasks::from([("a".into(), vec![of_sample])]);
     let epoch = story.epoch;

@@ -1,7 +1,7 @@
 //! What the ledger knows of predictions: for each sample the last word.
 
 use forecastd_models::dasha::mask::unpack;
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use super::Ledger;
 use super::samples::label_of;
@@ -16,6 +16,15 @@ pub(in crate::state) struct SaidMask {
     pub(in crate::state) version: ContentKey,
     pub(in crate::state) label: MaskLabel,
     pub(in crate::state) mask: Vec<u8>,
+}
+
+/// The first true mask of a sample is compared with what was said of it, and no other: what was said position by position is
+/// of no use from then on, and most of what the ledger weighs.
+pub(super) fn forget_mask(transaction: &Transaction<'_>, dataset: i64, id: &str) -> Result<(), StateError> {
+    let sql = "UPDATE predictions SET mask = NULL, shadow_mask = NULL
+               WHERE dataset = ?1 AND id = ?2 AND coalesce(mask, shadow_mask) IS NOT NULL";
+    transaction.prepare_cached(sql)?.execute(params![dataset, id])?;
+    Ok(())
 }
 
 impl Ledger {
@@ -75,6 +84,19 @@ impl Ledger {
             }
         }
         Ok(masks)
+    }
+
+    /// Lets the masks go that were said of samples, as one durable transaction: what is true of them is known.
+    pub(in crate::state) fn forget_masks<'i>(
+        &mut self,
+        dataset: i64,
+        ids: impl Iterator<Item = &'i str>,
+    ) -> Result<(), StateError> {
+        let transaction = self.connection.transaction()?;
+        for id in ids {
+            forget_mask(&transaction, dataset, id)?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// What was said of the elements that count, in no order.

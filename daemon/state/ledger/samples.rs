@@ -5,6 +5,7 @@ use forecastd_models::dasha::Split;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::Ledger;
+use super::predictions::forget_mask;
 use crate::message::sample::{Label, Place, SampleEntry, SamplePlace, Taken};
 use crate::state::error::StateError;
 use crate::state::samples::Known;
@@ -71,7 +72,7 @@ impl Ledger {
     }
 }
 
-/// Enters what counts from now on.
+/// Enters what counts from now on. Where that is a mask, what was said of its positions has been compared with it.
 pub(super) fn upsert(
     transaction: &Transaction<'_>,
     dataset: i64,
@@ -102,6 +103,9 @@ pub(super) fn upsert(
             at.map(|at| at.latitude),
             at.map(|at| at.longitude),
         ])?;
+        if known.has_mask() {
+            forget_mask(transaction, dataset, id)?;
+        }
     }
     Ok(())
 }

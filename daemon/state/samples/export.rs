@@ -16,6 +16,16 @@ use crate::message::sample::{Label, MaskLabel, SampleEntry, SamplePlace};
 use crate::state::error::StateError;
 use crate::state::ledger::Ledger;
 
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exported {
+    /// What the samples are.
+    pub set: SampleSet,
+    /// Samples that have a label, but none that can be used: of a class that is not learnt, or a mask whose numbers were
+    /// called otherwise when it came.
+    pub left_out: u64,
+}
+
 /// A look at samples, beside a daemon or without one.
 #[derive(Debug)]
 pub struct SampleExport {
@@ -45,7 +55,7 @@ impl SampleExport {
         through: i64,
         folder: &Path,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<SampleSet, StateError> {
+    ) -> Result<Exported, StateError> {
         let segments = self.state_dir.join("segments").join(&**dataset);
         let id = self.ledger.dataset(dataset)?;
         let mut entries = match id {
@@ -53,13 +63,9 @@ impl SampleExport {
             None => Vec::new(),
         };
         entries.retain(|entry| entry.place.sequence <= through);
+        entries.retain(|entry| entry.label.is_some());
+        let labelled = entries.len() as u64;
         let labels = labels(form, &entries);
-        entries.retain(|entry| {
-            entry
-                .label
-                .as_ref()
-                .is_some_and(|label| fits(form.task, &labels, label))
-        });
         fs::create_dir_all(folder).map_err(StateError::io("make the folder", folder))?;
         // A folder with a description is whole, so what describes an earlier attempt goes first.
         let description = folder.join("samples.json");
@@ -87,12 +93,14 @@ impl SampleExport {
         let mut inputs = Records::create(folder, "inputs.bin")?;
         let mut targets = Records::create(folder, "targets.bin")?;
         let mut splits = Records::create(folder, "splits.bin")?;
-        let mut labelled = entries.iter().filter_map(|entry| entry.label.as_ref());
         let append = |_, kept: Kept<'_>| {
             if !goes_on() {
                 return Err(StateError::GivenUp);
             }
-            let label = labelled.next().expect("samples are read in the order of their entries");
+            let label = kept.label.and_then(Label::from_json);
+            let Some(label) = label.filter(|label| fits(set.task, &set.labels, label)) else {
+                return Ok(());
+            };
             if kept.elements.len() != set.input_bytes() {
                 return Err(StateError::OtherShape {
                     dataset: dataset.to_string(),
@@ -100,7 +108,7 @@ impl SampleExport {
                     expected: set.input_bytes(),
                 });
             }
-            let Some(target) = target_of(&set, label, kept.mask) else {
+            let Some(target) = target_of(&set, &label, kept.mask) else {
                 return Ok(());
             };
             let split = [kept.split as u8];
@@ -124,7 +132,8 @@ impl SampleExport {
         partial.finish()?;
         let renamed = fs::rename(folder.join("samples.json.partial"), &description);
         renamed.map_err(StateError::io("rename into place", &description))?;
-        Ok(set)
+        let left_out = labelled - set.count;
+        Ok(Exported { set, left_out })
     }
 }
 

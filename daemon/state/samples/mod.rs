@@ -14,11 +14,12 @@ mod segment;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use forecastd_config::DatasetName;
 use forecastd_models::dasha::{Split, mask};
 
-pub use export::SampleExport;
+pub use export::{Exported, SampleExport};
 pub use reader::{KeptSample, SampleReader};
 pub(super) use segment::is_of_samples;
 
@@ -28,7 +29,7 @@ use super::ledger::{Ending, Ledger};
 use super::segments::{self, Segment};
 use super::{DropMeta, Store};
 use crate::message::account::RowAccount;
-use crate::message::sample::{ComparedMask, Label, Sample, SampleDrop, SampleEntry, SamplePlace, Taken};
+use crate::message::sample::{ComparedMask, Label, MaskLabel, Sample, SampleDrop, SampleEntry, SamplePlace, Taken};
 use segment::{Kept, Writer};
 
 /// What counts for an id.
@@ -58,7 +59,8 @@ impl Known {
         }
     }
 
-    fn has_mask(&self) -> bool {
+    /// Whether its label is a mask.
+    pub(super) fn has_mask(&self) -> bool {
         let label = self.label.as_deref().and_then(Label::from_json);
         matches!(label, Some(Label::Mask(_)))
     }
@@ -99,6 +101,7 @@ impl Store {
         let sequence = self.ledger.next_drop()?;
         let mut writer = Writer::new(&self.disk, &folder, sequence, meta.received);
         let (mut fresh, mut seen_before) = (Vec::new(), Vec::new());
+        let mut names = Names::default();
         let spool = self.spool();
         while let Some(mut sample) = samples.next().map_err(StateError::io("read", &spool))? {
             let content = *blake3::hash(&sample.elements).as_bytes();
@@ -115,7 +118,7 @@ impl Store {
                 known.complete(&mut sample);
             }
             let truth = sample.mask.as_deref().zip(sample.label.as_deref());
-            let compared = self.compared(id, (&sample.id, &content), truth)?;
+            let compared = self.compared(id, (&sample.id, &content), truth, &mut names)?;
             seen_before.push((before.is_some(), compared));
             let row = writer.push(&sample, &content)?;
             let known = Known {
@@ -156,21 +159,25 @@ impl Store {
         dataset: i64,
         (id, content): (&str, &[u8; 32]),
         truth: Option<(&[u8], &str)>,
+        names: &mut Names,
     ) -> Result<Vec<ComparedMask>, StateError> {
         let label = truth.and_then(|(truth, label)| Some((truth, Label::from_json(label)?)));
         let Some((truth, Label::Mask(label))) = label else {
             return Ok(Vec::new());
         };
         let said = self.ledger.said_masks(dataset, id, content, truth.len())?;
-        let name = label.names(truth);
+        let place = label.places(truth);
         let compared = said.into_iter().map(|said| {
-            let said_name = said.label.names(&said.mask);
+            let said_place = said.label.places(&said.mask);
             let pairs = mask::compare(truth, &said.mask).into_iter();
-            let named = pairs
-                .filter_map(|(truth, said, count)| Some((said_name(said)?.to_owned(), name(truth)?.to_owned(), count)));
+            // No sample has as many positions as four bytes count.
+            let placed =
+                pairs.filter_map(|(truth, said, count)| Some((said_place(said)?, place(truth)?, count as u32)));
             ComparedMask {
                 version: said.version,
-                pairs: named.collect(),
+                said: names.of(&said.label),
+                truth: names.of(&label),
+                pairs: placed.collect(),
             }
         });
         Ok(compared.collect())
@@ -201,6 +208,22 @@ impl Store {
 
     fn is_there(&self, folder: &Path, segment: Option<&Segment>) -> Result<bool, StateError> {
         segment.map_or(Ok(false), |segment| self.is_sound(folder, segment))
+    }
+}
+
+/// Names of classes, of which most masks have the same: each list once.
+#[derive(Debug, Default)]
+struct Names(HashSet<Arc<[String]>>);
+
+impl Names {
+    fn of(&mut self, label: &MaskLabel) -> Arc<[String]> {
+        let names: Vec<String> = label.classes.iter().map(|(name, _)| name.clone()).collect();
+        if let Some(known) = self.0.get(names.as_slice()) {
+            return Arc::clone(known);
+        }
+        let names: Arc<[String]> = names.into();
+        self.0.insert(Arc::clone(&names));
+        names
     }
 }
 

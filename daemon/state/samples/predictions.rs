@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forecastd_config::DatasetName;
+use tracing::warn;
 
-use super::read;
-use crate::message::prediction::{KeptPrediction, Predictions};
-use crate::message::sample::ComparedMasks;
+use super::{Names, read};
+use crate::message::prediction::{KeptPrediction, Predictions, Said};
+use crate::message::sample::{ComparedMasks, SamplePlace};
 use crate::state::Store;
 use crate::state::error::StateError;
 
@@ -23,35 +24,46 @@ impl Store {
         self.disk.step()?;
         self.ledger.keep_predictions(id, predictions)?;
         self.disk.step()?;
-        self.compared_late(id, dataset, predictions)
+        let mut compared = ComparedMasks::new();
+        let done = self.compare_late(id, dataset, predictions, &mut compared);
+        if let Some(error) = unless_fatal(done)? {
+            warn!(%dataset, %error, "what was said is kept, and not compared with all masks that came meanwhile");
+        }
+        Ok(compared)
     }
 
-    fn compared_late(
-        &self,
+    /// What was said is durable by now: a segment that cannot be read costs the scores of its samples, and nothing else.
+    fn compare_late(
+        &mut self,
         id: i64,
         dataset: &DatasetName,
         predictions: &Predictions,
-    ) -> Result<ComparedMasks, StateError> {
-        let mut overtaken = BTreeMap::new();
+        compared: &mut ComparedMasks,
+    ) -> Result<(), StateError> {
+        let mut overtaken = BTreeMap::<i64, BTreeMap<SamplePlace, &Said>>::new();
         for said in predictions.said.iter().filter(|said| said.mask.is_some()) {
             let known = self.ledger.sample(id, &said.id)?;
             if let Some(known) = known.filter(|known| known.content == said.content && known.has_mask()) {
-                overtaken.insert(known.place, said);
+                let of_drop = overtaken.entry(known.place.sequence).or_default();
+                of_drop.insert(known.place, said);
             }
         }
-        let places: Vec<_> = overtaken.keys().copied().collect();
-        let mut compared = ComparedMasks::new();
-        let read = read(&self.ledger, id, &self.folder(dataset), &places, |place, kept| {
-            let said = overtaken[&place];
-            let of_sample = self.compared(id, (&said.id, &said.content), kept.mask.zip(kept.label))?;
-            compared.insert(Arc::clone(&said.id), of_sample);
-            Ok(())
-        });
-        match read {
-            // What was said is kept, and the next start tells of the damage.
-            Err(StateError::Damaged { .. }) => Ok(compared),
-            read => read.map(|()| compared),
+        let mut names = Names::default();
+        for (sequence, said) in &overtaken {
+            let places: Vec<_> = said.keys().copied().collect();
+            let read = read(&self.ledger, id, &self.folder(dataset), &places, |place, kept| {
+                let said = said[&place];
+                let truth = kept.mask.zip(kept.label);
+                let of_sample = self.compared(id, (&said.id, &said.content), truth, &mut names)?;
+                compared.insert(Arc::clone(&said.id), of_sample);
+                Ok(())
+            });
+            if let Some(error) = unless_fatal(read)? {
+                warn!(%dataset, drop = sequence, %error, "masks of a segment are not compared with what was said");
+            }
         }
+        let ids = overtaken.values().flat_map(BTreeMap::values).map(|said| &*said.id);
+        self.ledger.forget_masks(id, ids)
     }
 
     /// The last word on each sample of a dataset, if it is about the elements that count.
@@ -60,5 +72,13 @@ impl Store {
             Some(known) => self.ledger.predictions(known.id),
             None => Ok(Vec::new()),
         }
+    }
+}
+
+/// What went wrong, where others may go on.
+fn unless_fatal(done: Result<(), StateError>) -> Result<Option<StateError>, StateError> {
+    match done {
+        Err(error) if error.is_fatal() => Err(error),
+        done => Ok(done.err()),
     }
 }

@@ -1,4 +1,5 @@
-//! Segments of samples: immutable parquet files in the order of their drop, read and written a few megabytes at a time.
+//! Segments of samples: immutable parquet files in the order of their drop, read and written one row group at a time: a few
+//! megabytes, or one sample if that is larger.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,11 +10,13 @@ use arrow::array::{
     UInt8Array,
 };
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, UInt8Type};
+use arrow::error::ArrowError;
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::Split;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::message::sample::{Place, Sample, Taken};
@@ -21,7 +24,7 @@ use crate::state::durable::Disk;
 use crate::state::error::StateError;
 use crate::state::segments::{FINAL_LEVEL, Hashing, Segment, TEMPORARY, into_io};
 
-/// Bytes of elements in a row group, about: what a reader and a writer hold.
+/// Bytes of elements and masks in a row group, after which it ends: what a reader and a writer hold.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// Rows in a row group, at most.
@@ -245,11 +248,8 @@ pub(super) fn read<E: From<StateError>>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(damaged(&"it is gone").into()),
         file => file.map_err(StateError::io("open", &path))?,
     };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(GROUP_ROWS).build())
-        .map_err(|error| damaged(&error))?;
     let mut row = 0;
-    for batch in reader {
+    for batch in groups(file).map_err(|error| damaged(&error))? {
         let batch = batch.map_err(|error| damaged(&error))?;
         let columns = Columns::of(&batch).ok_or_else(|| damaged(&"its columns are not those of samples"))?;
         for place in 0..batch.num_rows() {
@@ -258,6 +258,27 @@ pub(super) fn read<E: From<StateError>>(
         }
     }
     Ok(())
+}
+
+/// A segment's rows, group by group. One reader of all of them would fill its batches across groups: thousands of large
+/// samples at once, and more than two gigabytes in a column are an overflow.
+fn groups(file: File) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>>, ParquetError> {
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+    let groups = 0..metadata.metadata().num_row_groups();
+    let batches = groups.flat_map(move |group| {
+        let reader = file.try_clone().map_err(ParquetError::from).and_then(|file| {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+                .with_row_groups(vec![group])
+                .with_batch_size(GROUP_ROWS)
+                .build()
+        });
+        let (reader, failed) = match reader {
+            Ok(reader) => (Some(reader), None),
+            Err(error) => (None, Some(Err(error.into()))),
+        };
+        reader.into_iter().flatten().chain(failed)
+    });
+    Ok(batches)
 }
 
 /// Some rows of a segment, by column.
@@ -315,5 +336,42 @@ impl<'a> Columns<'a> {
                 place,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_holds_one_group_whatever_the_samples_weigh() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::new();
+        let mut writer = Writer::new(&disk, folder.path(), 1, Timestamp(0));
+        let sample = |bytes: usize| Sample {
+            id: bytes.to_string(),
+            split: Split::Train,
+            label: None,
+            mask: None,
+            taken: Taken::default(),
+            elements: vec![0; bytes],
+        };
+        let sizes = [GROUP_BYTES, 2 * GROUP_BYTES, 3, GROUP_BYTES - 3, 1];
+        for size in sizes {
+            writer.push(&sample(size), &[0; 32]).expect("written");
+        }
+        let segment = writer.finish().expect("durable").expect("there are rows");
+        let file = File::open(folder.path().join(&segment.file)).expect("there");
+        let batches = groups(file).expect("a segment").map(|batch| batch.expect("rows"));
+        let rows: Vec<usize> = batches.map(|batch| batch.num_rows()).collect();
+        assert_eq!(rows, [1, 1, 2, 1]);
+        let mut read = Vec::new();
+        let all = super::read::<StateError>(folder.path(), &segment, |row, kept| {
+            read.push((row, kept.elements.len()));
+            Ok(())
+        });
+        all.expect("sound");
+        let expected: Vec<_> = (0..).zip(sizes).collect();
+        assert_eq!(read, expected);
     }
 }

@@ -10,7 +10,7 @@ use forecastd_models::dasha::{SampleSet, Split};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::samples::{commit, give};
+use super::samples::{Given, commit, give};
 use super::*;
 use crate::message::prediction::{Predictions, Said};
 use crate::message::sample::{Label, MaskLabel, Place, Sample, SampleEntry, Taken};
@@ -212,11 +212,13 @@ fn a_run_gets_masks_as_long_as_their_numbers_are_called_what_they_were() {
     let folder = tempfile::tempdir().expect("a folder");
     let export = SampleExport::open(scene.folder.path()).expect("beside the writer");
     let read = |name: &str| fs::read(folder.path().join(name)).expect("written");
-    let write = |labels: &str| -> SampleSet {
+    let write = |labels: &str| {
         let written = export.write(&"a".into(), &form(labels), i64::MAX, folder.path(), &|| true);
-        written.expect("exported")
+        let Exported { set, left_out } = written.expect("exported");
+        assert_eq!(set.count + left_out, 3, "nothing is left out in silence");
+        set
     };
-    let set = write("[land, road]");
+    let set: SampleSet = write("[land, road]");
     assert_eq!((set.count, set.labels), (3, names(&["land", "road"])));
     assert_eq!(
         (read("targets.bin"), read("splits.bin")),
@@ -237,25 +239,6 @@ fn a_run_gets_masks_as_long_as_their_numbers_are_called_what_they_were() {
 fn a_mask_that_comes_later_is_compared_with_what_was_said_of_the_same_elements() {
     let mut scene = Scene::new();
     counted(&mut scene, 1, vec![sample("a", None), sample("b", None)]);
-    let said = |id: &str, row, shadow: Option<[u8; 2]>| Said {
-        id: id.into(),
-        row,
-        content: *blake3::hash(&[1, 2]).as_bytes(),
-        label: Some(label(&[0, 0], &["land", "road"])),
-        probability: None,
-        shadow: shadow.map(|mask| label(&mask, &["street", "land"])),
-        agreement: None,
-        mask: Some(pack(&[0, 0])),
-        shadow_mask: shadow.map(|mask| pack(&mask)),
-    };
-    let all = |said: Vec<Said>| Predictions {
-        version: VERSION,
-        shadow: Some(SHADOW),
-        said,
-        refused: BTreeMap::new(),
-        shadow_fault: None,
-        bands: Default::default(),
-    };
     let both = all(vec![said("a", 0, Some([1, 0])), said("b", 1, None)]);
     let late = scene.store().keep_predictions(&"a".into(), &both).expect("kept");
     assert_eq!(late, BTreeMap::new(), "nobody has told what is true");
@@ -267,34 +250,134 @@ fn a_mask_that_comes_later_is_compared_with_what_was_said_of_the_same_elements()
     let fresh = give(&mut scene, 2, vec![sample("a", Some([0, 1])), other])
         .expect("committed")
         .fresh;
-    let pairs = |pairs: &[(&str, &str, u64)]| -> Vec<(String, String, u64)> {
-        let owned = pairs
-            .iter()
-            .map(|(said, truth, count)| ((*said).to_owned(), (*truth).to_owned(), *count));
-        owned.collect()
-    };
     let compared: Vec<_> = fresh[0]
         .compared
         .iter()
-        .map(|of| (of.version, of.pairs.clone()))
+        .map(|of| (of.version, of.named().collect()))
         .collect();
-    let by_active = pairs(&[("land", "land", 1), ("land", "road", 1)]);
-    let by_shadow = pairs(&[("land", "land", 1), ("street", "road", 1)]);
+    let by_active = vec![("land", "land", 1), ("land", "road", 1)];
+    let by_shadow = vec![("land", "land", 1), ("street", "road", 1)];
     assert_eq!(compared, [(VERSION, by_active), (SHADOW, by_shadow)]);
     assert_eq!(fresh[1].compared, [], "of other elements");
+    assert_eq!(masks_said(&scene), 0, "of what is told nothing is kept any longer");
     let again = all(vec![said("a", 0, None), said("b", 1, None)]);
     let late = scene.store().keep_predictions(&"a".into(), &again).expect("kept");
     let late: Vec<_> = late
         .iter()
-        .map(|(id, compared)| (&**id, compared[0].pairs.clone()))
+        .map(|(id, compared)| (&**id, compared[0].named().collect()))
         .collect();
-    let pairs = pairs(&[("land", "land", 1), ("land", "road", 1)]);
     assert_eq!(
         late,
-        [("a", pairs)],
+        [("a", vec![("land", "land", 1), ("land", "road", 1)])],
         "a mask that was there before what was said of its sample"
     );
+    assert_eq!(masks_said(&scene), 1, "of b's other elements");
     scene.audit();
+}
+
+/// What both versions say of a sample.
+fn said(id: &str, row: u32, shadow: Option<[u8; 2]>) -> Said {
+    Said {
+        id: id.into(),
+        row,
+        content: *blake3::hash(&[1, 2]).as_bytes(),
+        label: Some(label(&[0, 0], &["land", "road"])),
+        probability: None,
+        shadow: shadow.map(|mask| label(&mask, &["street", "land"])),
+        agreement: None,
+        mask: Some(pack(&[0, 0])),
+        shadow_mask: shadow.map(|mask| pack(&mask)),
+    }
+}
+
+fn all(said: Vec<Said>) -> Predictions {
+    Predictions {
+        version: VERSION,
+        shadow: Some(SHADOW),
+        said,
+        refused: BTreeMap::new(),
+        shadow_fault: None,
+        bands: Default::default(),
+    }
+}
+
+/// Masks that were said and are kept.
+fn masks_said(scene: &Scene) -> i64 {
+    let ledger = rusqlite::Connection::open(scene.folder.path().join("ledger.sqlite")).expect("opened");
+    let counted = ledger.query_row("SELECT count(mask) + count(shadow_mask) FROM predictions", [], |row| {
+        row.get(0)
+    });
+    counted.expect("counted")
+}
+
+#[test]
+fn what_was_said_is_kept_though_a_mask_that_came_meanwhile_cannot_be_read() {
+    let mut scene = Scene::new();
+    counted(&mut scene, 1, vec![sample("a", Some([0, 1]))]);
+    let unreadable = only_segment(&scene);
+    counted(&mut scene, 2, vec![sample("b", Some([0, 1]))]);
+    fs::remove_file(&unreadable).expect("removed");
+    fs::create_dir(&unreadable).expect("nothing that can be read");
+    let both = all(vec![said("a", 0, None), said("b", 0, None)]);
+    let late = scene.store().keep_predictions(&"a".into(), &both).expect("kept");
+    let compared: Vec<&str> = late.keys().map(|id| &**id).collect();
+    assert_eq!(compared, ["b"], "the segments after it are read");
+    let kept = scene.store().recover_predictions(&"a".into()).expect("recovered");
+    assert_eq!(kept.len(), 2);
+}
+
+#[test]
+fn names_of_classes_are_kept_once_for_all_masks_of_a_drop() {
+    let mut scene = Scene::new();
+    counted(&mut scene, 1, vec![sample("a", None), sample("b", None)]);
+    let both = all(vec![said("a", 0, None), said("b", 1, None)]);
+    scene.store().keep_predictions(&"a".into(), &both).expect("kept");
+    let masks = vec![sample("a", Some([0, 1])), sample("b", Some([1, 0]))];
+    let fresh = give(&mut scene, 2, masks).expect("committed").fresh;
+    let [one, other] = [&fresh[0].compared[0], &fresh[1].compared[0]];
+    assert!(std::sync::Arc::ptr_eq(&one.truth, &other.truth));
+    assert!(std::sync::Arc::ptr_eq(&one.said, &other.said));
+}
+
+#[test]
+fn the_same_content_is_read_again_for_the_configuration_says_what_a_mask_is() {
+    let mut scene = Scene::new();
+    let meta = |scene: &mut Scene, name: &str| DropMeta {
+        key: ContentKey([1; 32]),
+        path: name.into(),
+        ..scene.file(&[])
+    };
+    let commit = |scene: &mut Scene, meta: &DropMeta, mask| {
+        let account = RowAccount {
+            seen: 1,
+            ..RowAccount::default()
+        };
+        let mut samples = Given::from(vec![sample("a", Some(mask))]);
+        let committed = scene.store().commit_samples(meta, &mut samples, account);
+        let account = committed.expect("committed").account;
+        (account.committed, account.duplicate)
+    };
+    let known = |scene: &mut Scene, meta: &DropMeta| {
+        let (dataset, key, fingerprint) = (&meta.dataset, &meta.key, &meta.fingerprint);
+        let found = scene.store().lookup_samples(dataset, key, fingerprint, &meta.path);
+        found.expect("looked up")
+    };
+    let first = meta(&mut scene, "/incoming/first");
+    assert_eq!(commit(&mut scene, &first, [0, 0]), (1, 0), "by a wrong threshold");
+    assert_eq!(
+        known(&mut scene, &first),
+        Lookup::Finished,
+        "only its post-action is owed"
+    );
+    let again = meta(&mut scene, "/incoming/again");
+    assert_eq!(known(&mut scene, &again), Lookup::New);
+    assert_eq!(commit(&mut scene, &again, [0, 1]), (1, 0), "by the right one");
+    let third = meta(&mut scene, "/incoming/third");
+    assert_eq!(known(&mut scene, &third), Lookup::New);
+    assert_eq!(commit(&mut scene, &third, [0, 1]), (0, 1), "a row that is there");
+    scene.audit();
+    let right = label(&[0, 1], &["land", "road"]);
+    assert_eq!(entries(&mut scene)[0].label, Some(right));
 }
 
 #[test]

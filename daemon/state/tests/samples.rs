@@ -13,7 +13,13 @@ use crate::message::sample::{Label, Sample, SampleDrop, SamplePlace, Taken};
 /// A sample of two bytes: id, elements, label.
 pub(super) type Told = (&'static str, [u8; 2], Option<&'static str>);
 
-struct Given(VecDeque<Sample>);
+pub(super) struct Given(VecDeque<Sample>);
+
+impl From<Vec<Sample>> for Given {
+    fn from(samples: Vec<Sample>) -> Self {
+        Self(samples.into())
+    }
+}
 
 impl SampleDrop for Given {
     fn next(&mut self) -> io::Result<Option<Sample>> {
@@ -40,7 +46,7 @@ pub(super) fn give(scene: &mut Scene, number: u64, samples: Vec<Sample>) -> Resu
         seen: samples.len() as u64,
         ..RowAccount::default()
     };
-    scene.store().commit_samples(&meta, &mut Given(samples.into()), account)
+    scene.store().commit_samples(&meta, &mut Given::from(samples), account)
 }
 
 pub(super) fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<CommittedSamples, StateError> {
@@ -204,8 +210,9 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     let folder = tempfile::tempdir().expect("a folder");
     let export = SampleExport::open(scene.folder.path()).expect("beside the writer");
     let write = |form: &_, through, goes_on: bool| export.write(&"a".into(), form, through, folder.path(), &|| goes_on);
-    let set = write(&form(), i64::MAX, true).expect("exported");
+    let Exported { set, left_out } = write(&form(), i64::MAX, true).expect("exported");
     assert_eq!((set.count, set.labels), (4, vec!["x".to_owned(), "y".to_owned()]));
+    assert_eq!(left_out, 1, "of a class that is only in test");
     let read = |name: &str| fs::read(folder.path().join(name)).expect("written");
     assert_eq!(read("inputs.bin"), [5, 6, 7, 8, 1, 2, 8, 8]);
     assert_eq!(read("splits.bin"), [0, 2, 0, 0]);
@@ -216,7 +223,10 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     let mut other = form();
     other.shape.bands = 3;
     let earlier = write(&form(), 1, true).expect("exported");
-    assert_eq!(earlier.count, 2, "what a later drop says otherwise is not of the first");
+    assert_eq!(
+        earlier.set.count, 2,
+        "what a later drop says otherwise is not of the first"
+    );
     assert!(matches!(write(&form(), i64::MAX, false), Err(StateError::GivenUp)));
     let refused = write(&other, i64::MAX, true);
     let told = refused.expect_err("two bytes are not three").to_string();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use forecastd_models::Timestamp;
+use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
 use forecastd_models::dasha::{ElementType, Metric};
 use tokio::runtime::Runtime;
 
@@ -32,7 +33,8 @@ impl Infer for Fake {
     fn infer(&self, request: InferenceRequest) -> InferenceFuture<'_> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = (self.answer)(&request.inputs, asked.len());
-        assert_eq!(request.count as usize, request.inputs.len());
+        let all = request.inputs.len();
+        assert_eq!(all % request.count as usize, 0, "whole samples");
         asked.push(request.inputs);
         let version = request.version.expect("a version is asked for by name");
         Box::pin(async move {
@@ -236,6 +238,29 @@ fn a_mask_is_an_answer_like_any_other() {
     });
     let answers = scene.predictor.ask(&version(), &[1, 2]).expect("answered");
     assert_eq!(answers, [1, 2].map(|class| Ok(Outputs::Classes(vec![class, 0, 0]))));
+}
+
+#[test]
+fn of_the_fill_of_a_shorter_sequence_nothing_is_said() {
+    let scene = Scene::answering(|samples, _| Ok(Outputs::Classes(vec![1; samples.len()])));
+    let mut version = version();
+    let mut facts = (*version.facts).clone();
+    facts.description.element = ElementType::Symbol {
+        alphabet: "AC".to_owned(),
+    };
+    facts.description.architecture.input.size = vec![3];
+    version.facts = Arc::new(facts);
+    let answers = scene.predictor.ask(&version, &[0, 1, 1, 0, NO_SYMBOL, NO_SYMBOL]);
+    let answers = answers.expect("answered");
+    assert_eq!(
+        answers,
+        [[1, 1, 1], [1, NO_CLASS, NO_CLASS]].map(|mask| Ok(Outputs::Classes(mask.to_vec())))
+    );
+    let Ok(outputs) = &answers[1] else { panic!("a mask") };
+    let Some((Label::Mask(label), _)) = said(&version.facts.description, outputs) else {
+        panic!("a mask")
+    };
+    assert_eq!(label.classes, [("yes".to_owned(), 1)], "what shares are counted of");
 }
 
 #[test]

@@ -30,10 +30,20 @@ pub fn compare(truth: &[u8], said: &[u8]) -> Vec<(u8, u8, u64)> {
         .collect()
 }
 
-/// The share of positions at which two masks of one sample say the same.
+/// Takes the class away from the positions that only fill a shorter sequence up: a network says something of each, and of
+/// those it means nothing.
+pub fn unsay_fill(mask: &mut [u8], filled: usize) {
+    if let Some(fill) = mask.get_mut(filled..) {
+        fill.fill(NO_CLASS);
+    }
+}
+
+/// The share of positions at which two masks of one sample say the same, of those of which either says something.
 pub fn agreement(one: &[u8], other: &[u8]) -> f64 {
-    let same = one.iter().zip(other).filter(|(one, other)| one == other).count();
-    same as f64 / one.len().max(1) as f64
+    let pairs = one.iter().zip(other);
+    let said = pairs.filter(|(one, other)| **one != NO_CLASS || **other != NO_CLASS);
+    let same = said.clone().filter(|(one, other)| one == other).count();
+    same as f64 / said.count().max(1) as f64
 }
 
 /// A mask as it is kept: runs of one class, each its class and its length in groups of seven bits, the lowest first.
@@ -86,6 +96,16 @@ mod tests {
         assert_eq!(compare(&truth, &said), [(0, 0, 1), (0, 1, 1), (1, 1, 2), (2, 0, 1)]);
         assert_eq!(positions(&truth)[usize::from(NO_CLASS)], 1);
         assert_eq!(agreement(&truth, &said), 0.5);
+    }
+
+    #[test]
+    fn what_fills_a_sequence_up_agrees_with_nothing() {
+        let mut masks = [[0, 1, 1, 1], [0, 0, 1, 1]];
+        for mask in &mut masks {
+            unsay_fill(mask, 2);
+        }
+        assert_eq!(masks[0], [0, 1, NO_CLASS, NO_CLASS]);
+        assert_eq!(agreement(&masks[0], &masks[1]), 0.5);
     }
 
     #[test]

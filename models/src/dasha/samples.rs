@@ -58,6 +58,17 @@ pub fn input_bytes(input: &InputShape, element: &ElementType) -> usize {
     bands * input.positions() as usize * element.bytes()
 }
 
+/// Positions of a record that are more than what fills a shorter sequence up.
+pub fn filled(element: &ElementType, bytes: &[u8], positions: usize) -> usize {
+    match element {
+        ElementType::Symbol { .. } => {
+            let last = bytes.iter().rposition(|symbol| *symbol != NO_SYMBOL);
+            last.map_or(0, |last| last + 1)
+        }
+        _ => positions,
+    }
+}
+
 /// What is wrong with one sample's input: a number that is not finite, or a letter that the alphabet has not.
 pub fn input_fault(input: &InputShape, element: &ElementType, bytes: &[u8]) -> Option<String> {
     match element {
@@ -203,6 +214,8 @@ mod tests {
         let alphabet = "AC".to_owned();
         let symbols = ElementType::Symbol { alphabet };
         assert_eq!(told(&symbols, &[0, 1, NO_SYMBOL]), None);
+        assert_eq!(filled(&symbols, &[0, NO_SYMBOL, 1, NO_SYMBOL, NO_SYMBOL], 5), 3);
+        assert_eq!(filled(&ElementType::U8, &[255; 6], 3), 3);
         assert_eq!(
             told(&symbols, &[0, 2, 1]).as_deref(),
             Some("position 1: letter 2 of an alphabet of 2")

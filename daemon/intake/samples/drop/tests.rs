@@ -27,6 +27,9 @@ const LIMITS: SampleLimits = SampleLimits {
     decode_memory: 1 << 30,
 };
 
+/// No sample was taken later.
+const LATEST: Timestamp = Timestamp(4_000_000_000_000_000_000);
+
 fn ids(count: i32) -> (&'static str, ArrayRef) {
     ("id", column(Int32Array::from_iter_values(0..count)))
 }
@@ -37,7 +40,7 @@ fn read(columns: Vec<(&str, ArrayRef)>, form: &SampleForm) -> Result<(Vec<Sample
         samples.push(sample);
         Ok(())
     };
-    let found = read_samples(parquet(columns), form, &LIMITS, &mut give).expect("nothing fails");
+    let found = read_samples(parquet(columns), form, &LIMITS, LATEST, &mut give).expect("nothing fails");
     found.map(|found| (samples, found))
 }
 
@@ -230,6 +233,46 @@ fn masks_are_numbers_of_classes_or_greys_and_an_empty_cell_is_none() {
     let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([0, 1, 1, 1].map(Some))]);
     let (samples, _) = masked(column(lists), "labels: [land, road]").expect("samples");
     assert_eq!(in_mask(&samples[0]), counts(&[("land", 1), ("road", 3)]));
+
+    let nothing = BinaryArray::from_iter_values([[].as_slice(), &[0, 1, 1, 1]]);
+    let lists =
+        ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![]), Some([0, 1, 1, 1].map(Some).to_vec())]);
+    for masks in [column(nothing), column(lists)] {
+        let (samples, found) = masked(masks, "labels: [land, road]").expect("samples");
+        assert_eq!(samples.len(), 2, "{:?}", found.told);
+        assert_eq!((&samples[0].label, samples[1].label.is_some()), (&None, true));
+    }
+}
+
+#[test]
+fn a_picture_of_a_mask_is_one_however_many_positions_its_tile_has() {
+    let width = (1..500).find(|width| grey_png(*width, 1, 1).len() == *width as usize);
+    let width = width.expect("pictures grow more slowly than tiles");
+    let form = |keys: &str| {
+        form(
+            "tiles",
+            &format!("image: x, label: m, shape: [1, 1, {width}], task: segment, {keys}"),
+        )
+    };
+    let read = |mask: Vec<u8>, keys: &str| {
+        let tiles = column(BinaryArray::from_iter_values([vec![7_u8; width as usize]]));
+        let masks = column(BinaryArray::from_iter_values([mask]));
+        let (samples, found) = read(vec![ids(1), ("x", tiles), ("m", masks)], &form(keys)).expect("a sample");
+        assert_eq!(samples.len(), 1, "{:?}", found.told);
+        in_mask(&samples[0])
+    };
+    let all = u64::from(width);
+    let picture = grey_png(width, 1, 1);
+    assert_eq!(read(picture.clone(), "labels: [land, road]"), counts(&[("road", all)]));
+    assert_eq!(read(picture, "mask_threshold: 0"), counts(&[("above 0", all)]));
+    let mut greys = vec![0; width as usize];
+    greys[..3].copy_from_slice(&[0xff, 0xd8, 0xff]);
+    let expected = counts(&[("up to 127", all - 3), ("above 127", 3)]);
+    assert_eq!(
+        read(greys, "mask_threshold: 127"),
+        expected,
+        "greys that begin as JPEG does"
+    );
 }
 
 #[test]
@@ -319,6 +362,18 @@ fn a_sample_knows_when_and_where_it_was_taken_if_the_file_says_so() {
         &form,
     );
     assert!(half.expect_err("half a place").detail.starts_with("no column \"lon\""));
+}
+
+#[test]
+fn a_time_ahead_of_the_clock_refuses_its_row_for_it_would_be_the_newest_for_ever() {
+    let latest = LATEST.0 / 1_000_000_000;
+    let times = column(TimestampSecondArray::from(vec![latest, latest + 1]));
+    let degrees = || column(Float64Array::from(vec![None, None]));
+    let (samples, found) = taken(times, degrees(), degrees()).expect("samples");
+    assert_eq!((samples.len(), samples[0].taken.time), (1, Some(LATEST)));
+    assert_eq!(found.account.rejected[&RowReason::Future], 1);
+    let told = &found.told[0];
+    assert!(told.starts_with("row 1, column \"t\": 2096-10-02T"), "{told}");
 }
 
 #[test]
