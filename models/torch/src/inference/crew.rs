@@ -201,14 +201,17 @@ mod tests {
     /// Bytes of a sample of sixteen singles.
     const RECORD: usize = 64;
 
-    /// The same network alone, and by so many threads.
-    fn alone_and_together(threads: i32) -> (Predictor, Crew) {
+    fn artifact() -> Artifact {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, _) = network(&described());
         let path = folder.path().join("a");
         save(&path, &described(), &store.variables(), b"").expect("it is saved");
-        let artifact = Artifact::open(&path).expect("it was just saved");
-        let placement = Placement::on_cpu();
+        Artifact::open(&path).expect("it was just saved") // its weights are in memory by now
+    }
+
+    /// The same network alone, and by so many threads.
+    fn alone_and_together(threads: i32) -> (Predictor, Crew) {
+        let (artifact, placement) = (artifact(), Placement::on_cpu());
         let crew = Crew::gather(&artifact, &placement, threads).expect("it fits");
         (Predictor::new(&artifact, &placement).expect("it fits"), crew)
     }
@@ -224,6 +227,15 @@ mod tests {
         values.map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }
 
+    fn assert_near(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        let mut pairs = found.iter().zip(expected);
+        assert!(
+            pairs.all(|(found, wanted)| (found - wanted).abs() < 1e-5),
+            "{found:?} {expected:?}"
+        );
+    }
+
     #[test]
     fn a_batch_in_parts_is_answered_as_the_whole_and_in_its_order() {
         let (alone, crew) = alone_and_together(3);
@@ -232,12 +244,7 @@ mod tests {
             let expected = numbers(&alone.answer(&records).expect("it computes"));
             let (first, second) = records.split_at(RECORD);
             let found = numbers(&crew.answer(&[first, second]).expect("it computes"));
-            assert_eq!(found.len(), expected.len());
-            let is_near = found
-                .iter()
-                .zip(&expected)
-                .all(|(found, wanted)| (found - wanted).abs() < 1e-5);
-            assert!(is_near, "{count} samples: {found:?} {expected:?}");
+            assert_near(&found, &expected);
         }
     }
 
@@ -265,20 +272,12 @@ mod tests {
         let records = samples(2);
         let expected = numbers(&alone.answer(&records).expect("it computes"));
         let found = numbers(&crew.answer(&[&records]).expect("it computes"));
-        let is_near = found
-            .iter()
-            .zip(&expected)
-            .all(|(found, wanted)| (found - wanted).abs() < 1e-5);
-        assert!(is_near, "{found:?} {expected:?}");
+        assert_near(&found, &expected);
     }
 
     #[test]
     fn memory_for_one_sample_has_a_crew_of_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (store, _) = network(&described());
-        let path = folder.path().join("a");
-        save(&path, &described(), &store.variables(), b"").expect("it is saved");
-        let artifact = Artifact::open(&path).expect("it was just saved");
+        let artifact = artifact();
         let one = sample_bytes(&described().architecture);
         let size = |memory| {
             let placement = Placement {
