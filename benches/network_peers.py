@@ -145,7 +145,8 @@ class Theirs:
     def forward(self, inputs):
         if self.last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.ready["mixed_precision"]):
+        mixed = self.ready["mixed_precision" if self.net.training else "mixed_predictions"]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.net(inputs)
 
     def train(self):

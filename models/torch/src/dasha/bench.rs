@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::learner::Learner;
+use super::precision::Precision;
 use super::search::Searcher;
 use super::setup::Setup;
 use crate::device::{Placement, libtorch_version, wait};
@@ -72,6 +73,8 @@ pub struct Ready {
     pub prediction_batch: i64,
     /// Whether products are in bfloat16, and tiles have their bands last.
     pub mixed_precision: bool,
+    /// The same of predictions.
+    pub mixed_predictions: bool,
     /// The part of a target that goes to the other classes.
     pub label_smoothing: f64,
     /// The longest gradient of a step.
@@ -150,6 +153,7 @@ impl<'a> Bench<'a> {
             batch: self.batch.inputs.size()[0],
             prediction_batch: self.inputs.size()[0],
             mixed_precision: recipe.precision.is_mixed(),
+            mixed_predictions: recipe.precision == Precision::Mixed,
             label_smoothing: recipe.loss.label_smoothing,
             clip: recipe.training.clip,
             hyper_parameters: HyperParameters::default(),
