@@ -1,5 +1,5 @@
-//! A thread for long JSON: sixteen megabytes of it take a fifth of a second to read, and the runtime's threads
-//! are few.
+//! A thread for long bodies: sixteen megabytes of JSON take a fifth of a second to read, as many of samples a good part
+//! of that to check, and the runtime's threads are few.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::publish::exposition::Exposition;
 use crate::publish::http::error::ApiError;
 
-/// JSON that the runtime's threads read and write themselves, at most: it takes them well below a millisecond.
+/// Bytes that the runtime's threads read and write themselves, at most: they take them well below a millisecond.
 const SHORT: usize = 64 << 10;
 
 /// Work that may wait; whoever brings more waits with it.
@@ -41,7 +41,7 @@ impl Desk {
         Ok(Self { work })
     }
 
-    /// Has something done that is about so many bytes of JSON: here if they are few. Nobody does what nobody waits for any
+    /// Has something done that is about so many bytes: here if they are few. Nobody does what nobody waits for any
     /// more.
     pub(super) async fn run<T: Send + 'static>(
         &self,

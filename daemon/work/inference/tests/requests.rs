@@ -154,6 +154,67 @@ async fn overload_is_answered_at_once_and_those_who_wait_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_request_in_parts_waits_while_one_of_them_is_computed() {
+    for limits in [
+        Limits {
+            waiting: 2,
+            ..Limits::default()
+        },
+        Limits {
+            waiting_bytes: 8,
+            ..Limits::default()
+        },
+    ] {
+        let story = Story::doubling(Limits { batch: 1, ..limits }).await;
+        let before = story.counts().batches.count();
+        let large = story.begin(request(&[fake::SLEEP + 300.0, 1.0, 2.0], LONG)).await;
+        story
+            .until("the first part", |story| story.counts().batches.count() > before)
+            .await;
+        assert_eq!(error(&story.ask(3.0).await).label(), "overload");
+        assert!(ended(large).await.is_ok());
+        assert_eq!(score(&story.ask(3.0).await), 6.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_over_a_later_part_costs_its_request_nothing_that_it_has() {
+    let story = Story::doubling(Limits {
+        batch: 2,
+        ..Limits::default()
+    })
+    .await;
+    let samples = [1.0, 2.0, 3.0, fake::ABORT_ONCE, 4.0];
+    let answer = story.inference.infer(request(&samples, LONG)).await;
+    let outputs = answer.expect("the next child computes it").outputs;
+    assert_eq!(outputs, Outputs::Scores(samples.map(|sample| 2.0 * sample).to_vec()));
+    assert_eq!((story.restarts(), story.counts().retried), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_in_parts_is_answered_by_one_version_though_another_takes_its_place_between_them() {
+    let story = Story::doubling(Limits {
+        batch: 1,
+        ..Limits::default()
+    })
+    .await;
+    let before = story.counts().batches.count();
+    let samples = [fake::SLEEP + 200.0, 1.0, 2.0];
+    let large = story.begin(request(&samples, LONG)).await;
+    story
+        .until("the first part", |story| story.counts().batches.count() > before)
+        .await;
+    story.activate("m", "x3").await.expect("it is loaded");
+    assert_eq!(score(&story.ask(1.0).await), 3.0);
+    let answer = ended(large).await.expect("it is answered");
+    assert_eq!(&*answer.version, "x2");
+    assert_eq!(
+        answer.outputs,
+        Outputs::Scores(samples.map(|sample| 2.0 * sample).to_vec())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_wait_are_bounded_over_all_versions() {
     let limits = Limits {
         waiting_bytes: 8,
