@@ -19,7 +19,9 @@ const SHORT: usize = 64 << 10;
 /// Work that may wait; whoever brings more waits with it.
 const WAITING: usize = 16;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Does something, and returns what tells it to whoever waits.
+type Work = Box<dyn FnOnce() -> Tell + Send>;
+type Tell = Box<dyn FnOnce()>;
 
 /// Where work is handed in. The thread ends with the last of them.
 #[derive(Clone, Debug)]
@@ -34,8 +36,11 @@ impl Desk {
             while let Some(work) = inbox.blocking_recv() {
                 let started = Instant::now();
                 // Whoever waits for it learns of a panic, and the next one is to have its turn.
-                let _ = catch_unwind(AssertUnwindSafe(work));
+                let done = catch_unwind(AssertUnwindSafe(work));
                 exposition.metrics().worker_busy("tensors", started.elapsed());
+                if let Ok(tell) = done {
+                    tell();
+                }
             }
         })?;
         Ok(Self { work })
@@ -53,9 +58,12 @@ impl Desk {
         }
         let (tell, told) = oneshot::channel();
         let work: Work = Box::new(move || {
-            if !tell.is_closed() {
-                let _ = tell.send(work()); // fails only if nobody waits any more
-            }
+            let done = (!tell.is_closed()).then(work);
+            Box::new(move || {
+                if let Some(done) = done {
+                    let _ = tell.send(done); // fails only if nobody waits any more
+                }
+            })
         });
         let broken = || {
             ApiError::new(

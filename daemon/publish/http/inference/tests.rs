@@ -1,5 +1,7 @@
 //! What clients send and get, over a real socket, with networks that say what a test wants.
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use crate::message::inference::{
 };
 use crate::publish::fixture::{Stage, model};
 use crate::publish::http::running::{Answer, Running};
+use crate::publish::http::{OTHERS, SPARE};
 
 const KEY: &str = "3f2a91aa";
 
@@ -572,6 +575,34 @@ fn a_client_that_goes_away_cancels_and_too_many_at_once_are_turned_away_while_sc
     until("both to be cancelled", &|| {
         *stage.networks.cancelled.lock().expect("no panic") == 2
     });
+}
+
+#[test]
+fn an_answer_that_nobody_takes_holds_its_place_and_one_that_is_taken_late_comes_whole() {
+    // More than the buffers of both ends of a socket take.
+    let scores = vec![0.5; 8 << 20];
+    let (_stage, running) = serving(numbers(), VersionState::Ready, &scores);
+    let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))] }).to_string();
+    let mut slow: Vec<_> = (0..2)
+        .map(|_| running.send("POST", "/v2/models/m/infer", &[], body.as_bytes()))
+        .collect();
+    for client in &slow {
+        client.peek(&mut [0]).expect("its answer has begun");
+    }
+    assert_eq!(running.post("/v2/models/m/infer", &body).status, 429);
+    let idle = |_| TcpStream::connect(running.address).expect("it listens");
+    let _idle: Vec<TcpStream> = (0..2 * (OTHERS + SPARE)).map(idle).collect();
+    assert_eq!(running.get("/metrics").0, 200);
+    let mut answer = Vec::new();
+    slow[0].read_to_end(&mut answer).expect("it is not cut off");
+    let json = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let length = format!("content-length: {}\r\n", answer.len() - json);
+    assert!(String::from_utf8_lossy(&answer[..json]).contains(&length));
+    drop(slow);
+    let patience = Instant::now() + Duration::from_secs(30);
+    while running.post("/v2/models/m/infer", &body).status != 200 {
+        assert!(Instant::now() < patience, "their places are not free again");
+    }
 }
 
 #[test]
