@@ -578,6 +578,28 @@ fn a_client_that_goes_away_cancels_and_too_many_at_once_are_turned_away_while_sc
 }
 
 #[test]
+fn a_client_that_hangs_up_is_counted_as_one_without_an_answer() {
+    let (stage, running) = serving(numbers(), VersionState::Ready, &[]);
+    stage.metrics.models_configured(&[model("m")]);
+    *stage.networks.outcome.lock().expect("no panic") = None;
+    let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))] }).to_string();
+    let client = running.send("POST", "/v2/models/m/infer", &[], body.as_bytes());
+    let patience = Instant::now() + Duration::from_secs(30);
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < patience, "waited for {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    until("the request", &|| {
+        stage.networks.asked.lock().expect("no panic").len() == 1
+    });
+    drop(client);
+    let name = "forecastd_inference_http_request_failures_total{model=\"m\",reason=\"cancelled\"}";
+    until("its end", &|| stage.samples().get(name) == Some(&1.0));
+}
+
+#[test]
 fn an_answer_that_nobody_takes_holds_its_place_and_one_that_is_taken_late_comes_whole() {
     // More than the buffers of both ends of a socket take.
     let scores = vec![0.5; 8 << 20];

@@ -5,18 +5,32 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_answered_by_the_active_version_and_counted() {
     let story = Story::doubling(Limits::default()).await;
+    assert_eq!(score(&story.ask(1.0).await), 2.0);
     let outcome = story.inference.infer(request(&[1.5, -2.0], LONG)).await;
     let answer = outcome.expect("it is answered");
     assert_eq!(answer.outputs, Outputs::Scores(vec![3.0, -4.0]));
     assert_eq!((&*answer.version, answer.batch), ("x2", 2));
     let counts = story.counts();
-    assert_eq!((counts.requests, counts.answered, counts.samples), (1, 1, 2));
+    assert_eq!((counts.requests, counts.answered, counts.samples), (2, 2, 3));
     assert_eq!(
         (counts.batches.count(), counts.batches.samples, counts.waiting),
-        (1, 2, 0)
+        (2, 3, 0)
     );
-    assert_eq!(counts.compute, Duration::from_micros(100));
+    assert_eq!(counts.compute, Duration::from_micros(200));
     assert!(counts.failures.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_batch_of_a_version_is_one_sample_because_nobody_knows_how_long_it_takes() {
+    let limits = Limits {
+        turn: Duration::from_millis(125),
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    let answer = story.inference.infer(request(&[fake::SLEEP + 50.0; 4], LONG)).await;
+    // Of two samples each, after the one that told how long they take, and one that is left.
+    assert!(answer.is_ok());
+    assert_eq!(story.counts().batches.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
