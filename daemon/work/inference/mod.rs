@@ -61,6 +61,7 @@ pub struct Limits {
     /// Samples of a batch, if the device's memory does not allow fewer. A request of more has a part in several.
     pub batch: u32,
     /// Time that a batch may be expected to take, by what samples took so far: those who come after it wait for it.
+    /// While nobody knows what one takes, a batch is a single sample.
     pub turn: Duration,
     /// Samples that may wait for one version.
     pub waiting: usize,
