@@ -32,6 +32,16 @@ pub(super) struct Flight {
     pub(super) since: Instant,
 }
 
+/// The answer of a child to a batch, which may be true.
+#[derive(Debug)]
+struct Read {
+    /// Of the network that computed it.
+    version: Arc<str>,
+    description: Arc<ModelDescription>,
+    /// For each part why it failed, if it did.
+    reasons: Vec<Option<String>>,
+}
+
 /// A moment in which callers who have just been answered may ask again.
 #[derive(Debug)]
 pub(super) struct Linger {
@@ -180,14 +190,18 @@ impl Machine {
         now: Instant,
     ) -> Result<(), String> {
         let flight = self.landed(id)?;
-        let (network, mut reasons) = match self.read_answer(&flight, faults, &slices) {
+        let read = match self.read_answer(&flight, faults, &slices) {
             Ok(read) => read,
             Err(fault) => {
                 self.flight = Some(flight); // it is tried again, by another child
                 return Err(fault);
             }
         };
-        let (version, description) = network;
+        let Read {
+            version,
+            description,
+            mut reasons,
+        } = read;
         let is_dense = description.architecture.task == Task::Segment;
         let samples = flight.batch.samples() as u32;
         self.count(flight.key, |counts| counts.compute += compute);
@@ -221,14 +235,8 @@ impl Machine {
         Ok(())
     }
 
-    /// The network that computed a batch, and for each part of it why that failed, if it did. An error says how the
-    /// answer cannot be true.
-    fn read_answer(
-        &self,
-        flight: &Flight,
-        faults: Vec<Fault>,
-        slices: &[Vec<u8>],
-    ) -> Result<((Arc<str>, Arc<ModelDescription>), Vec<Option<String>>), String> {
+    /// What the child says of a batch, or how that cannot be true.
+    fn read_answer(&self, flight: &Flight, faults: Vec<Fault>, slices: &[Vec<u8>]) -> Result<Read, String> {
         let Some(entry) = self.roster.get(flight.key) else {
             return Err("computed with a network that is gone".to_owned());
         };
@@ -243,7 +251,11 @@ impl Machine {
         if slices.len() != parts.len() || parts.iter().enumerate().any(strange) {
             return Err("answered what cannot be true: records that do not add up".to_owned());
         }
-        Ok(((Arc::clone(&entry.version), Arc::clone(description)), reasons))
+        Ok(Read {
+            version: Arc::clone(&entry.version),
+            description: Arc::clone(description),
+            reasons,
+        })
     }
 
     /// The child could not compute a batch.
