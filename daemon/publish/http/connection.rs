@@ -472,6 +472,7 @@ mod tests {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll_read(cx, &mut buffer))).await;
             assert!(read.is_pending(), "{read:?}");
+            sleep(Duration::from_millis(5)).await;
         }
         drop(asked);
         let mut buffer = ReadBuf::new(&mut bytes);
