@@ -195,7 +195,8 @@ fn told_in_metrics(daemon: &Daemon) {
     assert_eq!(get("forecastd_inference_requests_total"), Some(4.0));
     assert_eq!(get("forecastd_inference_samples_total"), Some(4.0 * ASKED as f64));
     assert_eq!(get("forecastd_inference_swaps_total"), Some(2.0));
-    assert_eq!(get("forecastd_inference_batch_samples_count"), Some(4.0));
+    // One a request, and one more with a single sample for each of the three versions that were loaded.
+    assert_eq!(get("forecastd_inference_batch_samples_count"), Some(7.0));
     assert!(get("forecastd_inference_compute_seconds_total").unwrap() > 0.0);
     assert_eq!(page.get("forecastd_inference_child_up", &[]), Some(1.0));
     let overload = [("model", "motif"), ("reason", "overload")];
@@ -208,7 +209,7 @@ fn told_in_metrics(daemon: &Daemon) {
     }
     let (status, statistics) = daemon.get("/v2/models/motif/stats");
     assert!(
-        status == 200 && statistics.contains("\"execution_count\":4"),
+        status == 200 && statistics.contains("\"execution_count\":7"),
         "{statistics}"
     );
 }

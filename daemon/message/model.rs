@@ -124,7 +124,7 @@ pub struct Comparison {
     pub better: bool,
     /// Whether that can be said at all.
     pub comparable: bool,
-    /// Why. The rule speaks of the active version, whichever the other is.
+    /// Why.
     pub reason: String,
 }
 
@@ -136,7 +136,8 @@ impl Comparison {
             margin,
             better: matches!(verdict, Verdict::Better(_)),
             comparable: !matches!(verdict, Verdict::Incomparable(_)),
-            reason: verdict.reason().to_owned(),
+            // The rule speaks of the active version; here it may be any.
+            reason: verdict.reason().replace("active version", "other version"),
         }
     }
 }

@@ -62,8 +62,7 @@ impl Compare {
             (true, true) => "better",
             (true, false) => "not better",
         };
-        // The rule speaks of the active version; here it may be any.
-        let reason = comparison.reason.replace("active version", "other version");
+        let reason = comparison.reason;
         print(&format!("{}{word}: {reason}\n", table(&rows)))
     }
 }

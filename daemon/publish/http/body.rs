@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
@@ -59,12 +59,22 @@ impl HttpBody for PageBody {
 
 /// The same answer, which holds `guard` until the last of it is handed over.
 pub(super) fn guarded<G: Send + Unpin + 'static>(answer: Response, guard: G) -> Response {
-    answer.map(|body| Body::new(Guarded { body, _guard: guard }))
+    answer.map(|body| {
+        let rest = Bytes::new();
+        Body::new(Guarded {
+            body,
+            rest,
+            _guard: guard,
+        })
+    })
 }
 
-/// A body, and what goes with it.
+/// A body, and what goes with it. It comes in chunks: hyper lets go of a body when it takes the last of it, and of one
+/// that is a single piece therefore before a byte of it is sent.
 struct Guarded<G> {
     body: Body,
+    /// Of the piece that the body gave last.
+    rest: Bytes,
     _guard: G,
 }
 
@@ -73,21 +83,39 @@ impl<G: Unpin> HttpBody for Guarded<G> {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        while self.rest.is_empty() {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+                return Poll::Ready(None);
+            };
+            match frame?.into_data() {
+                Ok(piece) => self.rest = piece,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        let length = CHUNK.min(self.rest.len());
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut both = SizeHint::new();
+        both.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            both.set_upper(upper + rest);
+        }
+        both
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use std::future::poll_fn;
 
     use tokio::sync::Semaphore;
 
@@ -105,5 +133,18 @@ mod tests {
         assert!(body.is_end_stream() && limit.available_permits() == 0);
         drop(body);
         assert_eq!(limit.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_one_piece_has_its_end_when_the_last_chunk_of_it_is_taken_and_not_before() {
+        let mut body = guarded(Response::new(Body::from(vec![b'x'; 2 * CHUNK + 1])), ()).into_body();
+        for (chunk, left) in [(CHUNK, CHUNK as u64 + 1), (CHUNK, 1), (1, 0)] {
+            assert!(!body.is_end_stream());
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            let data = frame.expect("there is more").expect("nothing fails").into_data();
+            assert_eq!(data.expect("data").len(), chunk);
+            assert_eq!(body.size_hint().exact(), Some(left));
+        }
+        assert!(body.is_end_stream());
     }
 }

@@ -94,7 +94,7 @@ enum Standing {
     Idle(Instant),
     /// A request has come, and no answer yet.
     Asked,
-    /// An answer is on its way.
+    /// An answer is on its way, until its last byte has been handed to the kernel.
     Answered(Instant),
 }
 
@@ -173,7 +173,7 @@ struct Held {
 }
 
 impl Seat {
-    /// A request has come. It is over when what this returns is dropped.
+    /// A request has come. It is over when what this returns is dropped; its answer, when that is flushed.
     pub(super) fn ask(&self) -> Asked {
         self.0.is_asked.store(true, Ordering::Relaxed);
         self.stand(Standing::Asked);
@@ -182,18 +182,36 @@ impl Seat {
 
     /// Bytes have come. Those of the head of a request are counted until it is whole.
     fn read(&self, bytes: usize) {
-        if !self.0.is_asked.load(Ordering::Relaxed) {
+        if !self.is_asked() {
             self.0.head.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
     fn has_too_long_a_head(&self) -> bool {
-        !self.0.is_asked.load(Ordering::Relaxed) && self.0.head.load(Ordering::Relaxed) >= HEAD
+        !self.is_asked() && self.0.head.load(Ordering::Relaxed) >= HEAD
     }
 
     fn stand(&self, standing: Standing) {
         if let Some(place) = self.0.table.lock().taken.get_mut(&self.0.id) {
             place.standing = standing;
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.is_asked.load(Ordering::Relaxed)
+    }
+
+    /// All that has been written has been handed to the kernel: if no request is under way, this one is idle now, unless
+    /// it has been since before.
+    fn flushed(&self, now: Instant) {
+        if self.is_asked() {
+            return;
+        }
+        if let Some(place) = self.0.table.lock().taken.get_mut(&self.0.id)
+            && !matches!(place.standing, Standing::Idle(_))
+        {
+            place.standing = Standing::Idle(now);
+            self.0.table.changed.notify_one();
         }
     }
 
@@ -233,8 +251,6 @@ impl Drop for Asked {
     fn drop(&mut self) {
         self.0.0.head.store(0, Ordering::Relaxed);
         self.0.0.is_asked.store(false, Ordering::Relaxed);
-        self.0.stand(Standing::Idle(Instant::now()));
-        self.0.0.table.changed.notify_one();
     }
 }
 
@@ -267,7 +283,8 @@ impl Connection {
     }
 
     fn bound_write(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_pending() && self.seat.is_overdue(Instant::now()) {
+        // While a message is under way nothing else looks: hyper does not read then, if it has bytes of the next one.
+        if written.is_pending() && (self.has_lost_its_seat(cx) || self.seat.is_overdue(Instant::now())) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         self.writes.bound(cx, written)
@@ -284,6 +301,11 @@ impl AsyncRead for Connection {
         self.seat.read(buffer.filled().len() - before);
         if read.is_pending() && self.has_lost_its_seat(cx) {
             return Poll::Ready(Ok(())); // as if the client had closed it
+        }
+        if self.seat.is_asked() {
+            // It is the client that waits, or sends a body, which has bounds of its own (`room`).
+            self.reads.timer = None;
+            return read;
         }
         self.reads.bound(cx, read)
     }
@@ -309,7 +331,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx) // a TCP stream has nothing to flush
+        // A TCP stream has nothing to flush; hyper asks for it when it has nothing left to write.
+        self.seat.flushed(Instant::now());
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -386,7 +410,9 @@ mod tests {
         let all_ask = [third.ask(), fourth.ask()];
         assert!(seat(5).is_none(), "all have requests under way");
         drop(asked);
-        assert!(seat(6).is_some(), "one is idle again");
+        assert!(seat(6).is_none(), "its answer is on its way");
+        busy.flushed(start);
+        assert!(seat(6).is_some(), "it is idle again");
         drop((all_ask, third));
         assert_eq!(table.lock().taken.len(), 1, "a seat goes with its connection");
     }
@@ -405,7 +431,71 @@ mod tests {
         assert!(!seat.is_overdue(later(1)));
         assert!(seat.is_overdue(later(3)));
         drop(asked);
-        assert!(!seat.is_overdue(later(3)), "what is left of it is on its way");
+        assert!(seat.is_overdue(later(3)), "what is left of it is on its way");
+        seat.flushed(Instant::now());
+        assert!(!seat.is_overdue(later(3)), "nothing is left of it");
+    }
+
+    #[test]
+    fn who_is_idle_already_is_not_idle_anew_with_each_byte_of_a_head() {
+        let table = Arc::new(Table::new(2));
+        let start = Instant::now();
+        let (slow, mut slow_unseated) = table.try_seat(start).expect("there is room");
+        let (_other, _) = table.try_seat(start + IDLE).expect("there is room");
+        slow.flushed(start + 2 * IDLE);
+        let _third = table.try_seat(start + 3 * IDLE).expect("in the place of the slow one");
+        assert!(
+            slow_unseated
+                .try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
+        );
+    }
+
+    /// A connection that is not read from, its client, and the table that it has the only place of.
+    async fn connected() -> (Connection, TcpStream, Arc<Table>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let client = TcpStream::connect(address).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("a client");
+        let table = Arc::new(Table::new(1));
+        let (seat, unseated) = table.try_seat(Instant::now()).expect("there is room");
+        (Connection::new(stream, seat, unseated), client, table)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_for_its_answer_is_not_one_that_sends_nothing() {
+        let (mut connection, _client, _table) = connected().await;
+        connection.reads = Patience::new(Duration::ZERO);
+        let asked = connection.seat.ask();
+        let mut bytes = [0; 8];
+        for _ in 0..2 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll_read(cx, &mut buffer))).await;
+            assert!(read.is_pending(), "{read:?}");
+            sleep(Duration::from_millis(5)).await;
+        }
+        drop(asked);
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = poll_fn(|cx| Pin::new(&mut connection).poll_read(cx, &mut buffer)).await;
+        assert_eq!(read.expect_err("it is idle").kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_seat_writes_to_no_client_that_keeps_it_waiting() {
+        let (mut connection, _client, table) = connected().await;
+        let _another = table.try_seat(Instant::now()).expect("in its place");
+        let written = poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut connection).poll_write(cx, &[0; 1 << 16]) {
+                    Poll::Ready(Ok(_)) => {}
+                    other => return Poll::Ready(other),
+                }
+            }
+        });
+        let Poll::Ready(Err(error)) = written.await else {
+            panic!("it waits for the client");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! that a client can make us hold is bounded: connections (`connection`), what it sends (`room`), answers on their way
 //! (`body`), and the time that all of these may take.
 //!
-//! **A scrape finds room whatever others do.** Requests for anything but `/metrics` and health may be so many at once, and
-//! there are more connections than that: so one is idle, and makes room for the next.
+//! **A scrape finds room whatever others ask.** Requests for anything but `/metrics` and health may be so many at once, and
+//! there are more connections than that: so one is idle, and makes room for the next. Scrapes themselves are bounded:
+//! while eight clients take theirs slowly, for at most a minute each, another is told to come back.
 
 mod api;
 mod body;
@@ -164,7 +165,7 @@ async fn admit(State(room): State<Arc<Semaphore>>, request: Request, next: Next)
         Err(_) if is_for_programs(request.uri()) => {
             ApiError::busy("too many requests are under way already: try again later").into_response()
         }
-        Err(_) => busy(),
+        Err(_) => busy("too many requests are under way already"),
     }
 }
 
@@ -196,7 +197,7 @@ async fn metrics(
     let format = Format::negotiate(&accepted(&headers));
     let dataset = query.get("dataset").map(String::as_str);
     let Ok(permit) = endpoint.pages.try_acquire_owned() else {
-        return busy();
+        return too_many_pages();
     };
     match endpoint.exposition.page(format, dataset) {
         Some(page) => {
@@ -213,7 +214,7 @@ async fn metrics(
 
 async fn landing(State(endpoint): State<Endpoint>) -> Response {
     let Ok(permit) = endpoint.people.try_acquire_owned() else {
-        return busy();
+        return too_many_pages();
     };
     let html = landing::page(&endpoint.exposition, &*endpoint.infer, now());
     let body = PageBody::new([html.into()], permit);
@@ -234,11 +235,12 @@ async fn ready(State(endpoint): State<Endpoint>) -> Response {
     }
 }
 
-fn busy() -> Response {
-    text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("{PAGES} pages are on their way already\n"),
-    )
+fn busy(why: &str) -> Response {
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}: try again later\n"))
+}
+
+fn too_many_pages() -> Response {
+    busy(&format!("{PAGES} pages are on their way already"))
 }
 
 fn text(status: StatusCode, text: impl Into<String>) -> Response {

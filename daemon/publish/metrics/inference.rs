@@ -1,4 +1,5 @@
-//! Metrics of clients' requests for what networks say, those included that are refused before any network is asked.
+//! Metrics of clients' requests for what networks say, those included that are refused before any network is asked:
+//! all but those that find more requests under way than the endpoint takes, and those whose address cannot be read.
 //!
 //! What the serving process is asked, by clients and by the daemon itself, is counted where it is asked.
 
@@ -10,9 +11,10 @@ use prometheus::{IntCounter, IntCounterVec};
 
 use super::families::Register;
 
-/// Why a request has no answer; each starts at zero, so that the first one is seen to rise.
-pub(in crate::publish) const REASONS: [&str; 12] = [
+/// Why a request has no answer, `cancelled` where its client did not wait for one; each starts at zero, so that the first one is seen to rise.
+pub(in crate::publish) const REASONS: [&str; 13] = [
     "busy",
+    "cancelled",
     "deadline",
     "failed",
     "input",
@@ -41,7 +43,7 @@ impl InferenceFamilies {
         Self {
             requests: to.counters(
                 "forecastd_inference_http_requests_total",
-                "Requests of clients for what a model says, whatever became of them.",
+                "Requests of clients for what a model says, once their address was read, whatever became of them.",
                 &["model"],
             ),
             failures: to.counters(
@@ -84,7 +86,8 @@ impl InferenceFamilies {
 
     /// A request has come.
     pub(super) fn asked(&self, model: &str) {
-        match self.known().contains(model) {
+        let known = self.known(); // held, so that a label set that is being ended does not come back
+        match known.contains(model) {
             true => self.requests.with_label_values(&[model]).inc(),
             false => self.unknown.inc(),
         }
@@ -92,7 +95,8 @@ impl InferenceFamilies {
 
     /// It was not answered.
     pub(super) fn failed(&self, model: &str, reason: &'static str) {
-        if self.known().contains(model) {
+        let known = self.known();
+        if known.contains(model) {
             self.failures.with_label_values(&[model, reason]).inc();
         }
     }

@@ -61,6 +61,7 @@ pub struct Limits {
     /// Samples of a batch, if the device's memory does not allow fewer. A request of more has a part in several.
     pub batch: u32,
     /// Time that a batch may be expected to take, by what samples took so far: those who come after it wait for it.
+    /// While nobody knows what one takes, a batch is a single sample.
     pub turn: Duration,
     /// Samples that may wait for one version.
     pub waiting: usize,
@@ -192,7 +193,7 @@ impl Inference {
 
     async fn ask_uncounted(&self, request: InferenceRequest) -> Outcome {
         if let Some(description) = self.board.description(&request) {
-            check_input(&request, &description)?;
+            check_input(&request, &description).await?;
         }
         let model = Arc::clone(&request.model);
         let deadline = request.deadline;
@@ -221,15 +222,24 @@ impl Infer for Inference {
     }
 }
 
+/// Bytes of samples that are looked at before others have their turn: they take well below a millisecond.
+const LOOK: usize = 64 << 10;
+
 /// Whether these samples are such as the network takes. Whatever passes here can be computed.
-fn check_input(request: &InferenceRequest, description: &ModelDescription) -> Result<(), InferenceError> {
+async fn check_input(request: &InferenceRequest, description: &ModelDescription) -> Result<(), InferenceError> {
     check_input_length(request, description)?;
     let record = description.input_bytes();
     let input = &description.architecture.input;
+    let mut looked = 0;
     for (sample, bytes) in request.inputs.chunks(record).enumerate() {
         if let Some(fault) = input_fault(input, &description.element, bytes) {
             let reason = format!("sample {sample}: {fault}");
             return Err(InferenceError::Input { reason });
+        }
+        looked += bytes.len();
+        if looked >= LOOK {
+            looked = 0;
+            tokio::task::yield_now().await;
         }
     }
     Ok(())

@@ -51,6 +51,7 @@ impl Queue {
     /// To the end of the line, with what is left of it.
     pub(super) fn rejoin(&mut self, mut pending: Pending, now: Instant) {
         pending.in_line = now;
+        pending.set_sent(false);
         self.push(pending);
     }
 

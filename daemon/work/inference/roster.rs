@@ -67,10 +67,12 @@ impl Entry {
         }
     }
 
-    /// Samples that should be computed within a time.
+    /// Samples that should be computed within a time: one, while nobody knows how long it takes.
     pub(super) fn samples_within(&self, time: Duration) -> usize {
-        let pace = self.pace.filter(|pace| !pace.is_zero());
-        pace.map_or(usize::MAX, |pace| (time.as_nanos() / pace.as_nanos()) as usize)
+        self.pace.map_or(1, |pace| match pace.as_nanos() {
+            0 => usize::MAX,
+            pace => (time.as_nanos() / pace) as usize,
+        })
     }
 
     fn tell(&mut self, loaded: &Loaded, news: &mut Vec<(oneshot::Sender<Loaded>, Loaded)>) {

@@ -1,5 +1,5 @@
-//! A thread for long JSON: sixteen megabytes of it take a fifth of a second to read, and the runtime's threads
-//! are few.
+//! A thread for long bodies: sixteen megabytes of JSON take a fifth of a second to read, as many of samples a good part
+//! of that to check, and the runtime's threads are few.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::publish::exposition::Exposition;
 use crate::publish::http::error::ApiError;
 
-/// JSON that the runtime's threads read and write themselves, at most: it takes them well below a millisecond.
+/// Bytes that the runtime's threads read and write themselves, at most: they take them well below a millisecond.
 const SHORT: usize = 64 << 10;
 
 /// Work that may wait; whoever brings more waits with it.
 const WAITING: usize = 16;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Does something, and returns what tells it to whoever waits.
+type Work = Box<dyn FnOnce() -> Tell + Send>;
+type Tell = Box<dyn FnOnce()>;
 
 /// Where work is handed in. The thread ends with the last of them.
 #[derive(Clone, Debug)]
@@ -34,14 +36,17 @@ impl Desk {
             while let Some(work) = inbox.blocking_recv() {
                 let started = Instant::now();
                 // Whoever waits for it learns of a panic, and the next one is to have its turn.
-                let _ = catch_unwind(AssertUnwindSafe(work));
+                let done = catch_unwind(AssertUnwindSafe(work));
                 exposition.metrics().worker_busy("tensors", started.elapsed());
+                if let Ok(tell) = done {
+                    tell();
+                }
             }
         })?;
         Ok(Self { work })
     }
 
-    /// Has something done that is about so many bytes of JSON: here if they are few. Nobody does what nobody waits for any
+    /// Has something done that is about so many bytes: here if they are few. Nobody does what nobody waits for any
     /// more.
     pub(super) async fn run<T: Send + 'static>(
         &self,
@@ -53,9 +58,12 @@ impl Desk {
         }
         let (tell, told) = oneshot::channel();
         let work: Work = Box::new(move || {
-            if !tell.is_closed() {
-                let _ = tell.send(work()); // fails only if nobody waits any more
-            }
+            let done = (!tell.is_closed()).then(work);
+            Box::new(move || {
+                if let Some(done) = done {
+                    let _ = tell.send(done); // fails only if nobody waits any more
+                }
+            })
         });
         let broken = || {
             ApiError::new(

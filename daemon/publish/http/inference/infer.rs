@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use forecastd_models::dasha::ModelDescription;
+use tokio::time::timeout_at;
 
 use super::answer::{self, HEADER_LENGTH, Wanted};
 use super::header::{Header, MOST_JSON};
 use super::samples::{Samples, samples};
 use super::{Address, Service};
-use crate::message::inference::{InferenceRequest, Outputs};
+use crate::message::inference::{InferenceError, InferenceRequest, Outputs, Stage};
 use crate::publish::http::body::guarded;
 use crate::publish::http::error::ApiError;
 use crate::publish::http::path::Path;
@@ -29,13 +30,32 @@ pub(super) async fn infer(
 ) -> Response {
     let metrics = service.exposition.metrics();
     metrics.inference_asked(&address.model);
+    let mut tally = Tally {
+        service: &service,
+        model: &address.model,
+        failure: Some("cancelled"),
+    };
     let answered = answered(&service, &address, &headers, body).await;
-    let response = answered.unwrap_or_else(|error| {
-        metrics.inference_failed(&address.model, error.reason);
-        error.into_response()
-    });
+    tally.failure = answered.as_ref().err().map(|error| error.reason);
+    let response = answered.unwrap_or_else(ApiError::into_response);
     metrics.inference_responded(response.status().as_u16());
     response
+}
+
+/// Sees to it that a request that is not answered is counted so, whatever becomes of it: it is dropped when its client
+/// hangs up.
+struct Tally<'a> {
+    service: &'a Service,
+    model: &'a str,
+    failure: Option<&'static str>,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        if let Some(reason) = self.failure {
+            self.service.exposition.metrics().inference_failed(self.model, reason);
+        }
+    }
 }
 
 async fn answered(service: &Service, address: &Address, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
@@ -47,13 +67,18 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
     let arrived = Instant::now();
     let found = service.find(address)?;
     let received = service.room.read(headers, body).await?;
-    // Held until the answer is made: so long the samples are in memory.
-    let _room = received.permit;
     let length = received.bytes.len();
     let json = json_length(headers, length)?;
     let (description, most) = (found.description, service.limits.samples);
-    let asked = move || Asked::read(&description, received.bytes, json, most);
-    let asked = service.desk.run(json, asked).await??;
+    // The room goes with the samples, even if nobody waits for them any more.
+    let asked = move || (Asked::read(&description, received.bytes, json, most), received.permit);
+    // How long a client waits is known once its request is read.
+    let latest = arrived + service.limits.max_timeout;
+    let read = by(latest, Stage::Waiting, service.desk.run(length, asked)).await?;
+    // Held until the answer is made: so long the samples are in memory.
+    let (asked, _room) = read;
+    let asked = asked?;
+    let deadline = arrived + service.patience(asked.timeout);
     let _grown = service.room.take(asked.samples.inputs.len().saturating_sub(length))?;
     let request = InferenceRequest {
         model: Arc::clone(&address.model),
@@ -61,7 +86,7 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
         version: address.version.as_ref().map(|_| Arc::clone(&found.version)),
         count: asked.samples.count,
         inputs: asked.samples.inputs,
-        deadline: arrived + service.patience(asked.timeout),
+        deadline,
     };
     let answer = service.infer.infer(request).await?;
     let elements = match &answer.outputs {
@@ -70,9 +95,20 @@ async fn answered(service: &Service, address: &Address, headers: &HeaderMap, bod
     };
     let (model, id, wanted) = (Arc::clone(&address.model), asked.id, asked.wanted);
     let write = move || answer::write(&model, id.as_deref(), &wanted, &answer);
-    let written = service.desk.run(elements * ELEMENT, write).await??;
+    let written = service.desk.run(elements * ELEMENT, write);
+    let written = by(deadline, Stage::Computing, written).await??;
     let room = service.room.take(written.len())?;
     Ok(guarded(written.into_response(), (permit, room)))
+}
+
+/// What the desk makes of a request, if it is done in time.
+async fn by<T>(
+    deadline: Instant,
+    stage: Stage,
+    done: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let done = timeout_at(deadline.into(), done).await;
+    done.unwrap_or_else(|_| Err(InferenceError::Deadline { stage }.into()))
 }
 
 impl Service {

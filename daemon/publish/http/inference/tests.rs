@@ -1,5 +1,7 @@
 //! What clients send and get, over a real socket, with networks that say what a test wants.
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use crate::message::inference::{
 };
 use crate::publish::fixture::{Stage, model};
 use crate::publish::http::running::{Answer, Running};
+use crate::publish::http::{OTHERS, SPARE};
 
 const KEY: &str = "3f2a91aa";
 
@@ -572,6 +575,56 @@ fn a_client_that_goes_away_cancels_and_too_many_at_once_are_turned_away_while_sc
     until("both to be cancelled", &|| {
         *stage.networks.cancelled.lock().expect("no panic") == 2
     });
+}
+
+#[test]
+fn a_client_that_hangs_up_is_counted_as_one_without_an_answer() {
+    let (stage, running) = serving(numbers(), VersionState::Ready, &[]);
+    stage.metrics.models_configured(&[model("m")]);
+    *stage.networks.outcome.lock().expect("no panic") = None;
+    let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))] }).to_string();
+    let client = running.send("POST", "/v2/models/m/infer", &[], body.as_bytes());
+    let patience = Instant::now() + Duration::from_secs(30);
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < patience, "waited for {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    until("the request", &|| {
+        stage.networks.asked.lock().expect("no panic").len() == 1
+    });
+    drop(client);
+    let name = "forecastd_inference_http_request_failures_total{model=\"m\",reason=\"cancelled\"}";
+    until("its end", &|| stage.samples().get(name) == Some(&1.0));
+}
+
+#[test]
+fn an_answer_that_nobody_takes_holds_its_place_and_one_that_is_taken_late_comes_whole() {
+    // More than the buffers of both ends of a socket take.
+    let scores = vec![0.5; 8 << 20];
+    let (_stage, running) = serving(numbers(), VersionState::Ready, &scores);
+    let body = json!({ "inputs": [input("FP32", &[1, 2], json!([0, 0]))] }).to_string();
+    let mut slow: Vec<_> = (0..2)
+        .map(|_| running.send("POST", "/v2/models/m/infer", &[], body.as_bytes()))
+        .collect();
+    for client in &slow {
+        client.peek(&mut [0]).expect("its answer has begun");
+    }
+    assert_eq!(running.post("/v2/models/m/infer", &body).status, 429);
+    let idle = |_| TcpStream::connect(running.address).expect("it listens");
+    let _idle: Vec<TcpStream> = (0..2 * (OTHERS + SPARE)).map(idle).collect();
+    assert_eq!(running.get("/metrics").0, 200);
+    let mut answer = Vec::new();
+    slow[0].read_to_end(&mut answer).expect("it is not cut off");
+    let json = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let length = format!("content-length: {}\r\n", answer.len() - json);
+    assert!(String::from_utf8_lossy(&answer[..json]).contains(&length));
+    drop(slow);
+    let patience = Instant::now() + Duration::from_secs(30);
+    while running.post("/v2/models/m/infer", &body).status != 200 {
+        assert!(Instant::now() < patience, "their places are not free again");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forecastd_models::dasha::Task;
+use forecastd_models::dasha::{ModelDescription, Task};
 use forecastd_models::inference::{Fault, Request};
 
 use super::Machine;
@@ -32,6 +32,16 @@ pub(super) struct Flight {
     pub(super) since: Instant,
 }
 
+/// The answer of a child to a batch, which may be true.
+#[derive(Debug)]
+struct Read {
+    /// Of the network that computed it.
+    version: Arc<str>,
+    description: Arc<ModelDescription>,
+    /// For each part why it failed, if it did.
+    reasons: Vec<Option<String>>,
+}
+
 /// A moment in which callers who have just been answered may ask again.
 #[derive(Debug)]
 pub(super) struct Linger {
@@ -45,6 +55,16 @@ impl Flight {
     /// Whether a child has ended over this batch before.
     pub(super) fn is_suspect(&self) -> bool {
         self.batch.is_suspect
+    }
+
+    /// Samples of its requests that are in no batch yet, and their bytes.
+    fn left(&self) -> (usize, usize) {
+        let parts = self.batch.parts.iter();
+        let left = parts.map(|part| {
+            let samples = part.pending.samples() - part.samples;
+            (samples, samples * part.pending.record())
+        });
+        left.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
     }
 }
 
@@ -84,10 +104,13 @@ impl Machine {
         Ok(key)
     }
 
-    /// Whether there is no room for it. Where nothing waits, there is room for any.
+    /// Whether there is no room for it. Where nothing waits, there is room for any. What is left of large requests waits,
+    /// while parts of them are computed, too.
     fn is_full(&self, key: Key, pending: &Pending) -> bool {
-        let samples = self.queues.get(&key).map_or(0, Queue::samples);
-        let bytes: usize = self.queues.values().map(Queue::bytes).sum();
+        let (left, left_bytes) = self.flight.as_ref().map_or((0, 0), Flight::left);
+        let is_in_flight = self.flight.as_ref().is_some_and(|flight| flight.key == key);
+        let samples = self.queues.get(&key).map_or(0, Queue::samples) + if is_in_flight { left } else { 0 };
+        let bytes = self.queues.values().map(Queue::bytes).sum::<usize>() + left_bytes;
         let too_many = samples > 0 && samples + pending.samples() > self.limits.waiting;
         too_many || (bytes > 0 && bytes + pending.bytes() > self.limits.waiting_bytes)
     }
@@ -167,27 +190,20 @@ impl Machine {
         now: Instant,
     ) -> Result<(), String> {
         let flight = self.landed(id)?;
-        let Some(entry) = self.roster.get(flight.key) else {
-            return Err("computed with a network that is gone".to_owned());
+        let read = match self.read_answer(&flight, faults, &slices) {
+            Ok(read) => read,
+            Err(fault) => {
+                self.flight = Some(flight); // it is tried again, by another child
+                return Err(fault);
+            }
         };
-        let Some(description) = &entry.description else {
-            return Err("computed with a network that it had not loaded".to_owned());
-        };
-        let (record, is_dense) = (
-            description.output_bytes(),
-            description.architecture.task == Task::Segment,
-        );
+        let Read {
+            version,
+            description,
+            mut reasons,
+        } = read;
+        let is_dense = description.architecture.task == Task::Segment;
         let samples = flight.batch.samples() as u32;
-        let (version, description) = (Arc::clone(&entry.version), Arc::clone(description));
-        let mut reasons = reasons(faults, &flight.batch.parts)?;
-        let strange = |(place, part): (usize, &Part)| {
-            reasons[place].is_none() && slices.get(place).map(Vec::len) != Some(part.samples * record)
-        };
-        if slices.len() != flight.batch.parts.len() || flight.batch.parts.iter().enumerate().any(strange) {
-            let fault = "answered what cannot be true: records that do not add up".to_owned();
-            self.flight = Some(flight); // it is tried again, by another child
-            return Err(fault);
-        }
         self.count(flight.key, |counts| counts.compute += compute);
         self.roster.took(flight.key, compute / samples.max(1));
         self.linger = Some(Linger {
@@ -217,6 +233,29 @@ impl Machine {
         }
         self.show_waiting(flight.key);
         Ok(())
+    }
+
+    /// What the child says of a batch, or how that cannot be true.
+    fn read_answer(&self, flight: &Flight, faults: Vec<Fault>, slices: &[Vec<u8>]) -> Result<Read, String> {
+        let Some(entry) = self.roster.get(flight.key) else {
+            return Err("computed with a network that is gone".to_owned());
+        };
+        let Some(description) = &entry.description else {
+            return Err("computed with a network that it had not loaded".to_owned());
+        };
+        let parts = &flight.batch.parts;
+        let (record, reasons) = (description.output_bytes(), reasons(faults, parts)?);
+        let strange = |(place, part): (usize, &Part)| {
+            reasons[place].is_none() && slices.get(place).map(Vec::len) != Some(part.samples * record)
+        };
+        if slices.len() != parts.len() || parts.iter().enumerate().any(strange) {
+            return Err("answered what cannot be true: records that do not add up".to_owned());
+        }
+        Ok(Read {
+            version: Arc::clone(&entry.version),
+            description: Arc::clone(description),
+            reasons,
+        })
     }
 
     /// The child could not compute a batch.

@@ -34,6 +34,7 @@ pub(super) const HANG: f32 = 13.0;
 pub(super) const BREAK_BATCH: f32 = 7.0;
 pub(super) const NOT_FINITE: f32 = 5.0;
 pub(super) const MISCOUNT: f32 = 17.0;
+pub(super) const MISPLACE: f32 = 19.0;
 pub(super) const SLEEP: f32 = 1000.0;
 
 /// The command that starts a fake child.
@@ -175,6 +176,14 @@ fn infer(socket: &mut UnixStream, network: &Network, id: u64, requests: &[Vec<u8
             .flat_map(|sample| (sample * network.factor).to_le_bytes());
         let cut = usize::from(samples.contains(&MISCOUNT));
         slices.push(products.skip(cut).collect());
+    }
+    if samples.iter().flatten().any(|sample| *sample == MISPLACE) {
+        let (request, reason) = (samples.len() as u32, "of no request".to_owned());
+        faults.push(Fault {
+            request,
+            sample: 0,
+            reason,
+        });
     }
     let answer = Reply::Answer {
         id,

@@ -141,3 +141,14 @@ fn those_who_are_gone_or_late_leave_the_queue() {
     assert_eq!(names(&next(&mut queue)), [1.0, 3.0]);
     drop(late);
 }
+
+#[tokio::test]
+async fn a_request_between_two_parts_waits_for_its_turn() {
+    let now = Instant::now();
+    let (pending, ticket) = ticket(request(&[1.0, 2.0], LONG), now);
+    pending.set_sent(true);
+    let mut queue = Queue::default();
+    queue.rejoin(pending.part(1).heard(vec![0; 4], now, Duration::ZERO), now);
+    let stage = Stage::Waiting;
+    assert_eq!(ticket.wait(now).await, Err(InferenceError::Deadline { stage }));
+}

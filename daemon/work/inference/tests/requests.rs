@@ -5,18 +5,32 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_answered_by_the_active_version_and_counted() {
     let story = Story::doubling(Limits::default()).await;
+    assert_eq!(score(&story.ask(1.0).await), 2.0);
     let outcome = story.inference.infer(request(&[1.5, -2.0], LONG)).await;
     let answer = outcome.expect("it is answered");
     assert_eq!(answer.outputs, Outputs::Scores(vec![3.0, -4.0]));
     assert_eq!((&*answer.version, answer.batch), ("x2", 2));
     let counts = story.counts();
-    assert_eq!((counts.requests, counts.answered, counts.samples), (1, 1, 2));
+    assert_eq!((counts.requests, counts.answered, counts.samples), (2, 2, 3));
     assert_eq!(
         (counts.batches.count(), counts.batches.samples, counts.waiting),
-        (1, 2, 0)
+        (2, 3, 0)
     );
-    assert_eq!(counts.compute, Duration::from_micros(100));
+    assert_eq!(counts.compute, Duration::from_micros(200));
     assert!(counts.failures.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_batch_of_a_version_is_one_sample_because_nobody_knows_how_long_it_takes() {
+    let limits = Limits {
+        turn: Duration::from_millis(125),
+        ..Limits::default()
+    };
+    let story = Story::doubling(limits).await;
+    let answer = story.inference.infer(request(&[fake::SLEEP + 50.0; 4], LONG)).await;
+    // Of two samples each, after the one that told how long they take, and one that is left.
+    assert!(answer.is_ok());
+    assert_eq!(story.counts().batches.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,6 +165,67 @@ async fn overload_is_answered_at_once_and_those_who_wait_are_served() {
         assert_eq!(score(&ended(task).await), expected);
     }
     assert_eq!(story.counts().failures.get("overload"), Some(&1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_request_in_parts_waits_while_one_of_them_is_computed() {
+    for limits in [
+        Limits {
+            waiting: 2,
+            ..Limits::default()
+        },
+        Limits {
+            waiting_bytes: 8,
+            ..Limits::default()
+        },
+    ] {
+        let story = Story::doubling(Limits { batch: 1, ..limits }).await;
+        let before = story.counts().batches.count();
+        let large = story.begin(request(&[fake::SLEEP + 300.0, 1.0, 2.0], LONG)).await;
+        story
+            .until("the first part", |story| story.counts().batches.count() > before)
+            .await;
+        assert_eq!(error(&story.ask(3.0).await).label(), "overload");
+        assert!(ended(large).await.is_ok());
+        assert_eq!(score(&story.ask(3.0).await), 6.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_over_a_later_part_costs_its_request_nothing_that_it_has() {
+    let story = Story::doubling(Limits {
+        batch: 2,
+        ..Limits::default()
+    })
+    .await;
+    let samples = [1.0, 2.0, 3.0, fake::ABORT_ONCE, 4.0];
+    let answer = story.inference.infer(request(&samples, LONG)).await;
+    let outputs = answer.expect("the next child computes it").outputs;
+    assert_eq!(outputs, Outputs::Scores(samples.map(|sample| 2.0 * sample).to_vec()));
+    assert_eq!((story.restarts(), story.counts().retried), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_in_parts_is_answered_by_one_version_though_another_takes_its_place_between_them() {
+    let story = Story::doubling(Limits {
+        batch: 1,
+        ..Limits::default()
+    })
+    .await;
+    let before = story.counts().batches.count();
+    let samples = [fake::SLEEP + 200.0, 1.0, 2.0];
+    let large = story.begin(request(&samples, LONG)).await;
+    story
+        .until("the first part", |story| story.counts().batches.count() > before)
+        .await;
+    story.activate("m", "x3").await.expect("it is loaded");
+    assert_eq!(score(&story.ask(1.0).await), 3.0);
+    let answer = ended(large).await.expect("it is answered");
+    assert_eq!(&*answer.version, "x2");
+    assert_eq!(
+        answer.outputs,
+        Outputs::Scores(samples.map(|sample| 2.0 * sample).to_vec())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
