@@ -1,6 +1,7 @@
 //! Served networks: what an answer costs over a bare forward pass, and what batches are worth.
 //!
-//! `FORECASTD_TORCH=… cargo bench --bench inference`. Under `cargo test` it asks a few times, so that it cannot rot. The
+//! `FORECASTD_TORCH=… cargo bench --bench inference`. Everything has its turn in each round, since machines are now
+//! faster and now slower. Under `cargo test` it asks a few times, so that it cannot rot. The
 //! network of the longest sequences is left in the folder that INFERENCE_ARTIFACT names, for `inference_peers.py`.
 
 #![allow(
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use forecastd::message::inference::{Infer, InferenceRequest};
 use forecastd::work::inference::{Inference, Limits};
+use forecastd::work::torch_process::ALLOCATOR;
 use forecastd_config::{Torch, TorchFit, TorchStart};
 use support::network::{artifact, executable};
 
@@ -36,22 +38,63 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    let (rounds, time) = if is_bench {
+        (5, Duration::from_secs(2))
+    } else {
+        (1, Duration::ZERO)
+    };
     for network in Network::all(folder.path(), &executable, is_bench) {
-        let bound = is_bench.then(|| network.bare(&executable));
-        let seconds = Duration::from_secs(if is_bench { 5 } else { 0 });
-        runtime.block_on(network.one_by_one(&executable, seconds, bound.as_ref()));
-        let alone = runtime.block_on(network.together(&executable, 1, seconds));
-        let batched = runtime.block_on(network.together(&executable, 64, seconds));
-        println!(
-            "{CLIENTS} callers, {}: batches are worth {:.2} times{}",
-            network.name,
-            batched / alone,
-            bound.map_or(String::new(), |bound| format!(
-                "; the passes alone {:.2}",
-                bound.worth()
-            ))
-        );
+        let round = |_| runtime.block_on(network.round(&executable, time));
+        report(&network.name, &(0..rounds).map(round).collect::<Vec<_>>());
     }
+}
+
+/// What one turn of everything has found.
+struct Round {
+    /// Passes without a daemon, of one sample and of as many as there are callers.
+    one: Bare,
+    all: Bare,
+    /// One caller: the middle answer's time, and that less the child's work, in microseconds.
+    whole: f64,
+    outside: f64,
+    /// Answers a second to all callers, in batches of one and of as many as wait.
+    alone: f64,
+    batched: f64,
+    /// Samples of such a batch.
+    samples: f64,
+}
+
+/// Medians of the rounds; differences and ratios are medians of those within a round.
+fn report(name: &str, rounds: &[Round]) {
+    let middle = |of: &dyn Fn(&Round) -> f64| {
+        let mut found: Vec<f64> = rounds.iter().map(of).collect();
+        found.sort_by(f64::total_cmp);
+        found[found.len() / 2]
+    };
+    println!(
+        "{name}: a pass of 1 {:.0} µs, of {CLIENTS} {:.0} µs; of the network as it was trained {:.0} and {:.0} µs",
+        middle(&|round| round.one.forward),
+        middle(&|round| round.all.forward),
+        middle(&|round| round.one.trained),
+        middle(&|round| round.all.trained),
+    );
+    println!(
+        "{name}, 1 caller: p50 {:.0} µs, {:.0} over the pass, {:.0} over that of the network as it was trained; {:.0} \
+         outside of the child's work",
+        middle(&|round| round.whole),
+        middle(&|round| round.whole - round.one.forward),
+        middle(&|round| round.whole - round.one.trained),
+        middle(&|round| round.outside),
+    );
+    println!(
+        "{name}, {CLIENTS} callers: {:.0} answers/s one by one, {:.0} in batches of {:.1}: {:.2} times; a thread's passes \
+         alone {:.2} times",
+        middle(&|round| round.alone),
+        middle(&|round| round.batched),
+        middle(&|round| round.samples),
+        middle(&|round| round.batched / round.alone),
+        middle(&|round| round.one.forward * CLIENTS as f64 / round.all.forward),
+    );
 }
 
 /// A network, and what it is asked.
@@ -62,17 +105,13 @@ struct Network {
     record: usize,
 }
 
-/// Passes without a daemon, in microseconds, of one sample and of as many as there are callers.
+/// The middle pass without a daemon, in microseconds, by one thread.
+#[derive(serde::Deserialize)]
 struct Bare {
-    one: f64,
-    all: f64,
-}
-
-impl Bare {
-    /// What a batch of all is worth beside as many of one: no server can do better by batches but for its own work.
-    fn worth(&self) -> f64 {
-        self.one * CLIENTS as f64 / self.all
-    }
+    /// As it was trained.
+    trained: f64,
+    /// As it is served.
+    forward: f64,
 }
 
 impl Network {
@@ -92,17 +131,32 @@ impl Network {
         all
     }
 
-    fn bare(&self, executable: &str) -> Bare {
-        let bare = Bare {
-            one: forward(executable, &self.artifact, 1),
-            all: forward(executable, &self.artifact, CLIENTS),
-        };
-        let name = &self.name;
-        println!(
-            "bare, {name}: p50 {:.0} µs of 1, {:.0} µs of {CLIENTS}",
-            bare.one, bare.all
-        );
-        bare
+    async fn round(&self, executable: &str, time: Duration) -> Round {
+        let one = self.bare(executable, 1);
+        let (whole, outside) = self.one_by_one(executable, time).await;
+        let (alone, _) = self.together(executable, 1, time).await;
+        let (batched, samples) = self.together(executable, 64, time).await;
+        Round {
+            one,
+            all: self.bare(executable, CLIENTS),
+            whole,
+            outside,
+            alone,
+            batched,
+            samples,
+        }
+    }
+
+    fn bare(&self, executable: &str, samples: usize) -> Bare {
+        let (name, value) = ALLOCATOR;
+        let output = Command::new(executable)
+            .args(["--threads", "1", "--bench-forward"])
+            .args([self.artifact.as_os_str(), samples.to_string().as_ref()])
+            .env(name, value)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     fn request(&self) -> InferenceRequest {
@@ -115,13 +169,14 @@ impl Network {
         }
     }
 
-    /// One caller, a task on the runtime's threads as the endpoint's are: the middle answer's time.
-    async fn one_by_one(&self, executable: &str, time: Duration, bound: Option<&Bare>) {
+    /// One caller, a task on the runtime's threads as the endpoint's are: the middle answer's time, and that less the
+    /// child's work.
+    async fn one_by_one(&self, executable: &str, time: Duration) -> (f64, f64) {
         let inference = serving(executable, &self.artifact, 64).await;
         let request = self.request();
         let caller = async move {
             let started = Instant::now();
-            let (mut whole, mut beyond) = (Vec::new(), Vec::new());
+            let (mut whole, mut outside) = (Vec::new(), Vec::new());
             while whole.is_empty() || started.elapsed() < time {
                 let asked = Instant::now();
                 let request = InferenceRequest {
@@ -131,22 +186,15 @@ impl Network {
                 let answer = inference.infer(request).await.unwrap();
                 let took = asked.elapsed();
                 whole.push(took);
-                beyond.push(took.saturating_sub(answer.compute));
+                outside.push(took.saturating_sub(answer.compute));
             }
-            (whole.len(), middle(whole), middle(beyond))
+            (middle(whole), middle(outside))
         };
-        let (answers, whole, beyond) = tokio::spawn(caller).await.unwrap();
-        let over = bound.map_or(String::new(), |bound| {
-            format!(", {:.0} µs over the pass alone", whole.as_secs_f64() * 1e6 - bound.one)
-        });
-        println!(
-            "1 caller, {}: {answers} answers, p50 {whole:?}, {beyond:?} outside of the child's work{over}",
-            self.name
-        );
+        tokio::spawn(caller).await.unwrap()
     }
 
-    /// Several callers: answers a second with batches of at most so many.
-    async fn together(&self, executable: &str, batch: u32, time: Duration) -> f64 {
+    /// Several callers: answers a second with batches of at most so many, and samples of a batch.
+    async fn together(&self, executable: &str, batch: u32, time: Duration) -> (f64, f64) {
         let inference = serving(executable, &self.artifact, batch).await;
         let started = Instant::now();
         let client = || {
@@ -166,31 +214,17 @@ impl Network {
         }
         let elapsed = started.elapsed();
         let counts = inference.counts().models.remove("m").unwrap();
-        let rate = counts.answered as f64 / elapsed.as_secs_f64();
-        println!(
-            "{CLIENTS} callers, {}, batches up to {batch}: {rate:.0} answers/s, {:.1} samples a batch",
-            self.name,
-            counts.batches.samples as f64 / counts.batches.count() as f64
-        );
-        rate
+        let batches = counts.batches.count() as f64;
+        (
+            counts.answered as f64 / elapsed.as_secs_f64(),
+            counts.batches.samples as f64 / batches,
+        )
     }
 }
 
 /// What the child may use: all there is.
 fn threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-/// The middle pass of so many samples without a daemon, in microseconds.
-fn forward(executable: &str, artifact: &Path, samples: usize) -> f64 {
-    let output = Command::new(executable)
-        .args(["--threads", "1", "--bench-forward"])
-        .args([artifact.as_os_str(), samples.to_string().as_ref()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    told["forward"].as_f64().unwrap()
 }
 
 /// Copies the artifact to where the environment says.
@@ -219,7 +253,8 @@ async fn serving(executable: &str, artifact: &Path, batch: u32) -> Inference {
     inference
 }
 
-fn middle(mut times: Vec<Duration>) -> Duration {
+/// In microseconds.
+fn middle(mut times: Vec<Duration>) -> f64 {
     times.sort();
-    times[times.len() / 2]
+    times[times.len() / 2].as_secs_f64() * 1e6
 }

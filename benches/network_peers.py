@@ -28,6 +28,10 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reference"))
 import networks as reference  # noqa: E402  (it takes one thread for itself: see `Theirs`)
 
+# What the daemon starts it with, unless somebody set it otherwise (daemon/work/torch_process/executable.rs).
+ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:"
+                               "glibc.malloc.trim_threshold=134217728"}
+
 TURN = 0.3  # seconds that the steps of a turn take together, at least
 SPLICE = "genomics/uci_splice_statlog.parquet"
 
@@ -91,7 +95,8 @@ class Ours:
 
     def __init__(self, executable, folder, threads):
         command = [executable, "--threads", str(threads), "--bench-networks", folder]
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                      env={**ALLOCATOR, **os.environ})
         self.ready = self.hear()["ready"]
 
     def hear(self):

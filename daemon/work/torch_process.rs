@@ -32,6 +32,7 @@ use forecastd_models::torch_job::{ReplyBody, RequestBody, smoke_residual};
 use thiserror::Error;
 
 pub use self::errand::{Errand, Heard};
+pub use self::executable::ALLOCATOR;
 
 use self::running::Call;
 use self::supervisor::{Event, Supervisor};

@@ -52,6 +52,7 @@ impl Predictor {
         let network = Network::new(&store.root(), &description.architecture, 0.0)?;
         artifact.load_into(&mut store)?;
         let (architecture, scaling) = (&description.architecture, &description.scaling);
+        let size: Vec<i64> = architecture.input.size.iter().copied().map(i64::from).collect();
         Ok(Self {
             decoder: InputDecoder::new(&architecture.input, &description.element, &scaling.inputs, device),
             strands: description
@@ -60,7 +61,7 @@ impl Predictor {
                 .flatten(),
             targets: scaling.targets.as_ref().map(|targets| Scales::new(targets, 0, device)),
             most: prediction_batch(architecture, placement.memory),
-            network,
+            network: network.frozen(&size),
             description,
         })
     }

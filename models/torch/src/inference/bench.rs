@@ -6,22 +6,28 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Serialize;
 
+use tch::Tensor;
+use tch::nn::{ModuleT, VarStore};
+
 use crate::artifact::Artifact;
 use crate::device::Placement;
+use crate::nets::Network;
 use crate::predictor::Predictor;
 
 /// Passes before any is measured.
 const WARM: usize = 50;
 
 /// Time that is spent on passes that are measured.
-const MEASURED: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(1);
 
 /// What was seen, in microseconds.
 #[derive(Debug, Serialize)]
 struct Seen {
     samples: usize,
     passes: usize,
-    /// The middle one: a batch that lies in memory as tensors, through the network, and no further.
+    /// The middle one: a batch that lies in memory as tensors, through the network as it was trained, and no further.
+    trained: f64,
+    /// The middle one: the same through the network as it is served.
     forward: f64,
     /// The middle one: from the records of a request to those of its answer.
     answer: f64,
@@ -34,9 +40,11 @@ struct Seen {
 /// The artifact is of no use, or what libtorch says.
 #[expect(clippy::print_stdout, reason = "the result that was asked for")]
 pub fn run(artifact: &Path, samples: usize, placement: &Placement) -> anyhow::Result<()> {
-    let predictor = Predictor::new(&Artifact::open(artifact)?, placement)?;
+    let artifact = Artifact::open(artifact)?;
+    let predictor = Predictor::new(&artifact, placement)?;
     let records = vec![0; samples * predictor.description().input_bytes()];
     let inputs = predictor.inputs(&records);
+    let trained = trained(&artifact, placement, &inputs)?;
     let (passes, forward) = median(|| {
         drop(predictor.forward(&inputs));
         Ok(())
@@ -45,11 +53,23 @@ pub fn run(artifact: &Path, samples: usize, placement: &Placement) -> anyhow::Re
     let seen = Seen {
         samples,
         passes,
+        trained,
         forward,
         answer,
     };
     println!("{}", serde_json::to_string(&seen)?);
     Ok(())
+}
+
+fn trained(artifact: &Artifact, placement: &Placement, inputs: &Tensor) -> anyhow::Result<f64> {
+    let mut store = VarStore::new(placement.device);
+    let network = Network::new(&store.root(), &artifact.description().architecture, 0.0)?;
+    artifact.load_into(&mut store)?;
+    let (_, trained) = median(|| {
+        drop(tch::no_grad(|| network.forward_t(inputs, false)));
+        Ok(())
+    })?;
+    Ok(trained)
 }
 
 /// How many were measured, and the middle one's microseconds.

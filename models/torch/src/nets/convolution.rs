@@ -3,6 +3,9 @@
 use forecastd_models::dasha::Kernel;
 use tch::{Tensor, nn};
 
+use super::frozen::Frozen;
+use super::layers::BatchNorm;
+
 /// How a convolution's weights begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Initial {
@@ -76,6 +79,12 @@ impl Convolution {
     /// A convolution with a kernel of one tap.
     pub(super) fn pointwise(path: &nn::Path, shape: Shape) -> Self {
         Self::new(path, shape, Kernel::new(1, 1))
+    }
+
+    /// The same for predictions alone, the normalisation that follows included, of inputs of this size.
+    pub(super) fn frozen(&self, norm: Option<&BatchNorm>, size: &[i64]) -> Frozen {
+        let weights = (&self.weight, self.bias.as_ref());
+        Frozen::new(weights, norm, (self.kernel, self.stride), size)
     }
 }
 

@@ -5,7 +5,8 @@ use tch::nn::Module;
 use tch::{Tensor, nn};
 
 use super::convolution::{Convolution, Initial, Shape};
-use super::layers::{BatchNorm, activate};
+use super::layers::{BatchNorm, Normed, activate};
+use super::network::AnyConvolution;
 
 /// From the features of each position to what the task asks for.
 #[derive(Debug)]
@@ -18,8 +19,7 @@ pub(super) enum Head {
     Steps { project: Convolution, ahead: nn::Linear },
     /// A map of each position with one layer in between; the mean over all positions unless it is a segmentation.
     Deep {
-        expand: Convolution,
-        norm: BatchNorm,
+        expand: Normed,
         activation: Activation,
         project: Convolution,
         dense: bool,
@@ -51,11 +51,20 @@ impl Head {
         let path = path / "head";
         let middle = EXPANSION * inputs;
         Self::Deep {
-            expand: Convolution::pointwise(&(&path / "expand"), Shape::new(2, inputs, middle)),
-            norm: BatchNorm::new(&(&path / "norm"), middle),
+            expand: Normed::new(
+                AnyConvolution::pointwise(&(&path / "expand"), Shape::new(2, inputs, middle)),
+                BatchNorm::new(&(&path / "norm"), middle),
+            ),
             activation,
             project: Convolution::pointwise(&(&path / "project"), Shape::new(2, middle, outputs)),
             dense: task == Task::Segment,
+        }
+    }
+
+    /// For predictions alone, of features of this size.
+    pub(super) fn freeze(&mut self, size: &[i64]) {
+        if let Self::Deep { expand, .. } = self {
+            expand.freeze(size);
         }
     }
 }
@@ -80,12 +89,11 @@ impl nn::ModuleT for Head {
             Self::Steps { project, ahead } => ahead.forward(&project.forward(input).squeeze_dim(1)),
             Self::Deep {
                 expand,
-                norm,
                 activation,
                 project,
                 dense,
             } => {
-                let middle = activate(&input.apply(expand).apply_t(norm, train), *activation);
+                let middle = activate(&input.apply_t(expand, train), *activation);
                 let outputs = middle.apply(project);
                 if *dense { outputs } else { mean(&outputs) }
             }

@@ -1,9 +1,11 @@
 //! What lies between the convolutions.
 
 use forecastd_models::dasha::Activation;
-use tch::{Tensor, nn};
+use tch::nn::Module;
+use tch::{Kind, Tensor, nn};
 
 use super::convolution::{Convolution, Shape};
+use super::network::AnyConvolution;
 
 /// Of PyTorch's batch norm.
 const MOMENTUM: f64 = 0.1;
@@ -41,6 +43,17 @@ impl BatchNorm {
     pub(super) fn with_momentum(self, momentum: f64) -> Self {
         Self { momentum, ..self }
     }
+
+    /// Weights `[outputs, …]` and bias of a convolution that does after this what both did before it.
+    pub(super) fn folded(&self, weight: &Tensor, bias: &Tensor) -> (Tensor, Tensor) {
+        let double = |values: &Tensor| values.to_kind(Kind::Double);
+        let factor = double(&self.weight) / (double(&self.running_var) + EPSILON).sqrt();
+        let mut each = vec![1; weight.dim()];
+        each[0] = -1;
+        let weights = double(weight) * factor.view(each.as_slice());
+        let biases = (double(bias) - double(&self.running_mean)) * factor + double(&self.bias);
+        (weights.to_kind(weight.kind()), biases.to_kind(bias.kind()))
+    }
 }
 
 impl nn::ModuleT for BatchNorm {
@@ -51,6 +64,55 @@ impl nn::ModuleT for BatchNorm {
         Tensor::batch_norm(
             input, affine.0, affine.1, running.0, running.1, train, momentum, epsilon, true,
         )
+    }
+}
+
+/// A convolution, dropout, and the normalisation of what is left.
+#[derive(Debug)]
+pub(super) struct Normed {
+    convolution: AnyConvolution,
+    dropout: f64,
+    /// None once it is part of the convolution.
+    norm: Option<BatchNorm>,
+}
+
+impl Normed {
+    pub(super) fn new(convolution: AnyConvolution, norm: BatchNorm) -> Self {
+        Self {
+            convolution,
+            dropout: 0.0,
+            norm: Some(norm),
+        }
+    }
+
+    /// The same with a part of the convolution's outputs dropped in training.
+    #[must_use]
+    pub(super) fn with_dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// Both in one from now on, for inputs of this size. The size of the outputs.
+    pub(super) fn freeze(&mut self, size: &[i64]) -> Vec<i64> {
+        self.convolution.freeze(self.norm.take(), size)
+    }
+}
+
+impl nn::ModuleT for Normed {
+    fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
+        let output = drop_out(self.convolution.forward(input), self.dropout, train);
+        match &self.norm {
+            Some(norm) => norm.forward_t(&output, train),
+            None => output,
+        }
+    }
+}
+
+/// In training, each value becomes zero with this probability.
+pub(super) fn drop_out(input: Tensor, probability: f64, train: bool) -> Tensor {
+    if train && probability > 0.0 {
+        input.dropout(probability, true)
+    } else {
+        input
     }
 }
 

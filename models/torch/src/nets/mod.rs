@@ -25,6 +25,7 @@
 mod backbones;
 mod convolution;
 mod form;
+mod frozen;
 mod head;
 mod layers;
 mod loss;

@@ -1,11 +1,11 @@
 //! The frames: everything of a network but the kernels of its searched convolutions.
 
-use forecastd_models::dasha::{Architecture, Backbone, Extras, Task};
+use forecastd_models::dasha::{self, Architecture, Extras, Task};
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
 use super::head::Head;
-use super::layers::{Attention, activate};
+use super::layers::{Attention, activate, drop_out};
 use super::network::Searched;
 
 mod resnet;
@@ -47,11 +47,7 @@ impl Frame {
     }
 
     fn drop(&self, input: Tensor, train: bool) -> Tensor {
-        if train && self.dropout > 0.0 {
-            input.dropout(self.dropout, true)
-        } else {
-            input
-        }
+        drop_out(input, self.dropout, train)
     }
 
     /// What a network of sequences ends with.
@@ -69,17 +65,25 @@ impl Frame {
     }
 }
 
+/// A frame with its convolutions.
+pub(super) trait Backbone: ModuleT {
+    /// From now on for predictions alone, of inputs of this size along each axis.
+    fn freeze(&mut self, size: &[i64]);
+}
+
 /// The network of a checked architecture.
 pub(super) fn build(
     path: &nn::Path,
-    backbone: &Backbone,
+    backbone: &dasha::Backbone,
     frame: Frame,
     searched: &mut dyn Searched,
-) -> Box<dyn ModuleT> {
+) -> Box<dyn Backbone> {
     match backbone {
-        Backbone::WideResNet { depth, width } => Box::new(WideResNet::new(path, *depth, *width, frame, searched)),
-        Backbone::ResNet { width } => Box::new(ResNet::new(path, *width, frame, searched)),
-        Backbone::UNet { widths } => Box::new(UNet::new(path, widths, frame, searched)),
+        dasha::Backbone::WideResNet { depth, width } => {
+            Box::new(WideResNet::new(path, *depth, *width, frame, searched))
+        }
+        dasha::Backbone::ResNet { width } => Box::new(ResNet::new(path, *width, frame, searched)),
+        dasha::Backbone::UNet { widths } => Box::new(UNet::new(path, widths, frame, searched)),
     }
 }
 

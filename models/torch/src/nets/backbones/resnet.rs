@@ -1,12 +1,12 @@
 //! The ResNet of sequences (arXiv 1909.04939): three blocks of three convolutions.
 
 use tch::Tensor;
-use tch::nn::{self, Module, ModuleT};
+use tch::nn::{self, ModuleT};
 
-use super::{Frame, apply_attention};
-use crate::nets::convolution::{Convolution, Shape};
+use super::{Backbone, Frame, apply_attention};
+use crate::nets::convolution::Shape;
 use crate::nets::head::Head;
-use crate::nets::layers::{Attention, BatchNorm};
+use crate::nets::layers::{Attention, BatchNorm, Normed};
 use crate::nets::network::{AnyConvolution, Searched};
 
 /// As DASHA has it: no non-linearity after a sum, and no way around a block that has as many channels before as after.
@@ -18,15 +18,9 @@ pub(super) struct ResNet {
 
 #[derive(Debug)]
 struct Block {
-    layers: Vec<Layer>,
+    layers: Vec<Normed>,
     attention: Option<Attention>,
-    skip: Option<(Convolution, BatchNorm)>,
-}
-
-#[derive(Debug)]
-struct Layer {
-    convolution: AnyConvolution,
-    norm: BatchNorm,
+    skip: Option<Normed>,
     frame: Frame,
 }
 
@@ -57,6 +51,15 @@ impl ResNet {
     }
 }
 
+impl Backbone for ResNet {
+    fn freeze(&mut self, size: &[i64]) {
+        for block in &mut self.blocks {
+            block.freeze(size);
+        }
+        self.head.freeze(size);
+    }
+}
+
 impl ModuleT for ResNet {
     fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
         let blocks = self.blocks.iter();
@@ -70,22 +73,26 @@ impl Block {
         let layers = (0..LAYERS).map(|number| {
             let path = path / "layers" / number;
             let inputs = if number == 0 { inputs } else { outputs };
-            Layer {
-                convolution: searched.convolution(&(&path / "conv"), Shape::new(1, inputs, outputs)),
-                norm: BatchNorm::new(&(&path / "norm"), outputs),
-                frame,
-            }
+            let convolution = searched.convolution(&(&path / "conv"), Shape::new(1, inputs, outputs));
+            Normed::new(convolution, BatchNorm::new(&(&path / "norm"), outputs)).with_dropout(frame.dropout)
         });
         let layers = layers.collect();
         let skip = (inputs != outputs).then(|| {
             let path = path / "skip";
-            let convolution = Convolution::pointwise(&(&path / "conv"), Shape::new(1, inputs, outputs));
-            (convolution, BatchNorm::new(&(&path / "norm"), outputs))
+            let convolution = AnyConvolution::pointwise(&(&path / "conv"), Shape::new(1, inputs, outputs));
+            Normed::new(convolution, BatchNorm::new(&(&path / "norm"), outputs))
         });
         Self {
             layers,
             attention: frame.attention(path, outputs),
             skip,
+            frame,
+        }
+    }
+
+    fn freeze(&mut self, size: &[i64]) {
+        for convolution in self.layers.iter_mut().chain(&mut self.skip) {
+            convolution.freeze(size);
         }
     }
 }
@@ -93,18 +100,13 @@ impl Block {
 impl ModuleT for Block {
     fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
         let layers = self.layers.iter();
-        let output = layers.fold(input.shallow_clone(), |input, layer| layer.forward_t(&input, train));
+        let output = layers.fold(input.shallow_clone(), |input, layer| {
+            self.frame.activate(&layer.forward_t(&input, train))
+        });
         let output = apply_attention(self.attention.as_ref(), output);
         match &self.skip {
-            Some((convolution, norm)) => output + norm.forward_t(&convolution.forward(input), train),
+            Some(skip) => output + skip.forward_t(input, train),
             None => output,
         }
-    }
-}
-
-impl ModuleT for Layer {
-    fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
-        let output = self.frame.drop(self.convolution.forward(input), train);
-        self.frame.activate(&self.norm.forward_t(&output, train))
     }
 }

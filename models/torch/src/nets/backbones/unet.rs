@@ -3,11 +3,11 @@
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
-use super::{Frame, apply_attention};
+use super::{Backbone, Frame, apply_attention};
 use crate::nets::convolution::Shape;
 use crate::nets::head::Head;
-use crate::nets::layers::{Attention, BatchNorm, double_length, halve};
-use crate::nets::network::{AnyConvolution, Searched};
+use crate::nets::layers::{Attention, BatchNorm, Normed, double_length, halve};
+use crate::nets::network::Searched;
 
 /// Two convolutions at each level on the way down, two at each but the coarsest on the way up, where the finer level's
 /// own features are put before what comes from the coarser one.
@@ -35,10 +35,7 @@ struct Up {
 /// Convolution, normalisation and activation, twice.
 #[derive(Debug)]
 struct Double {
-    conv1: AnyConvolution,
-    norm1: BatchNorm,
-    conv2: AnyConvolution,
-    norm2: BatchNorm,
+    convolutions: [Normed; 2],
     attention: Option<Attention>,
     frame: Frame,
 }
@@ -80,6 +77,12 @@ impl UNet {
         Self { down, up, head, frame }
     }
 
+    /// Positions up to the next size that halves as often as there are levels.
+    fn missing(&self, size: i64) -> i64 {
+        let multiple = 1 << self.up.len();
+        (multiple - size % multiple) % multiple
+    }
+
     fn features(&self, input: &Tensor, train: bool) -> Tensor {
         let mut levels: Vec<Tensor> = Vec::new();
         for double in &self.down {
@@ -98,13 +101,25 @@ impl UNet {
     }
 }
 
+impl Backbone for UNet {
+    fn freeze(&mut self, size: &[i64]) {
+        let finest: Vec<i64> = size.iter().map(|size| size + self.missing(*size)).collect();
+        let of_level = |level: usize| -> Vec<i64> { finest.iter().map(|size| size >> level).collect() };
+        for (level, double) in self.down.iter_mut().enumerate() {
+            double.freeze(&of_level(level));
+        }
+        for (level, up) in self.up.iter_mut().rev().enumerate() {
+            up.double.freeze(&of_level(level));
+        }
+        self.head.freeze(size);
+    }
+}
+
 impl ModuleT for UNet {
     fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
         let size = input.size().split_off(2);
-        let multiple = 1 << self.up.len();
-        let missing = |size: &i64| (multiple - size % multiple) % multiple;
         // libtorch counts paddings from the last axis.
-        let padding: Vec<i64> = size.iter().rev().flat_map(|size| [0, missing(size)]).collect();
+        let padding: Vec<i64> = size.iter().rev().flat_map(|size| [0, self.missing(*size)]).collect();
         if padding.iter().all(|missing| *missing == 0) {
             let features = self.frame.drop(self.features(input, train), train);
             return self.head.forward_t(&features, train);
@@ -123,22 +138,32 @@ impl Double {
             bias: frame.axes == 1, // the paper's U-Net of tiles has none
             ..Shape::new(frame.axes, inputs, outputs)
         };
+        let mut normed = |number: i64, inputs| {
+            let convolution = searched.convolution(&(path / format!("conv{number}")), shape(inputs));
+            Normed::new(convolution, BatchNorm::new(&(path / format!("norm{number}")), outputs))
+        };
         Self {
-            conv1: searched.convolution(&(path / "conv1"), shape(inputs)),
-            norm1: BatchNorm::new(&(path / "norm1"), outputs),
-            conv2: searched.convolution(&(path / "conv2"), shape(outputs)),
-            norm2: BatchNorm::new(&(path / "norm2"), outputs),
+            convolutions: [normed(1, inputs), normed(2, outputs)],
             attention: frame.attention(path, outputs),
             frame,
+        }
+    }
+
+    fn freeze(&mut self, size: &[i64]) {
+        for convolution in &mut self.convolutions {
+            convolution.freeze(size);
         }
     }
 }
 
 impl ModuleT for Double {
     fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
-        let frame = &self.frame;
-        let middle = frame.activate(&self.norm1.forward_t(&self.conv1.forward(input), train));
-        let output = frame.activate(&self.norm2.forward_t(&self.conv2.forward(&middle), train));
+        let output = self
+            .convolutions
+            .iter()
+            .fold(input.shallow_clone(), |input, convolution| {
+                self.frame.activate(&convolution.forward_t(&input, train))
+            });
         apply_attention(self.attention.as_ref(), output)
     }
 }

@@ -3,10 +3,9 @@
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
-use super::{Frame, apply_attention};
-use crate::nets::convolution::Convolution;
+use super::{Backbone, Frame, apply_attention};
 use crate::nets::head::{Head, xavier};
-use crate::nets::layers::{Attention, BatchNorm, blur};
+use crate::nets::layers::{Attention, BatchNorm, Normed, blur};
 use crate::nets::network::{AnyConvolution, Searched};
 
 /// A stem, three stages of `(depth - 4) / 6` blocks of two convolutions, and a last normalisation. The second and the
@@ -22,12 +21,11 @@ pub(super) struct WideResNet {
 
 #[derive(Debug)]
 struct Block {
-    norm1: BatchNorm,
-    conv1: AnyConvolution,
-    norm2: BatchNorm,
-    conv2: AnyConvolution,
+    norm: BatchNorm,
+    first: Normed,
+    second: AnyConvolution,
     attention: Option<Attention>,
-    shortcut: Option<Convolution>,
+    shortcut: Option<AnyConvolution>,
     stride: i64,
     frame: Frame,
 }
@@ -62,6 +60,14 @@ impl WideResNet {
     }
 }
 
+impl Backbone for WideResNet {
+    fn freeze(&mut self, size: &[i64]) {
+        let stem = self.stem.freeze(None, size);
+        let outputs = self.blocks.iter_mut().fold(stem, |size, block| block.freeze(&size));
+        self.head.freeze(&outputs);
+    }
+}
+
 impl ModuleT for WideResNet {
     fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
         let stem = self.stem.forward(input);
@@ -85,17 +91,29 @@ impl Block {
         // A blurred input needs no stride of the convolution that follows at its own place.
         let changed = stride != 1 || inputs != outputs;
         let shortcut_stride = if frame.extras.antialias { 1 } else { stride };
+        let norm1 = BatchNorm::new(&(path / "norm1"), inputs);
+        let conv1 = searched.convolution(&(path / "conv1"), xavier(inputs, outputs, 1));
+        let norm2 = BatchNorm::new(&(path / "norm2"), outputs);
         Self {
-            norm1: BatchNorm::new(&(path / "norm1"), inputs),
-            conv1: searched.convolution(&(path / "conv1"), xavier(inputs, outputs, 1)),
-            norm2: BatchNorm::new(&(path / "norm2"), outputs),
-            conv2: searched.convolution(&(path / "conv2"), xavier(outputs, outputs, stride)),
+            norm: norm1,
+            first: Normed::new(conv1, norm2).with_dropout(frame.dropout),
+            second: searched.convolution(&(path / "conv2"), xavier(outputs, outputs, stride)),
             attention: frame.attention(path, outputs),
             shortcut: changed
-                .then(|| Convolution::pointwise(&(path / "shortcut"), xavier(inputs, outputs, shortcut_stride))),
+                .then(|| AnyConvolution::pointwise(&(path / "shortcut"), xavier(inputs, outputs, shortcut_stride))),
             stride,
             frame,
         }
+    }
+
+    /// The size of the outputs.
+    fn freeze(&mut self, size: &[i64]) -> Vec<i64> {
+        let middle = self.first.freeze(size);
+        let outputs = self.second.freeze(None, &middle);
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.freeze(None, if self.frame.extras.antialias { &outputs } else { size });
+        }
+        outputs
     }
 
     /// Anti-aliased, what a stride would drop is blurred into what it keeps.
@@ -107,13 +125,12 @@ impl Block {
 impl ModuleT for Block {
     fn forward_t(&self, input: &Tensor, train: bool) -> Tensor {
         let frame = &self.frame;
-        let first = self.conv1.forward(&frame.activate(&self.norm1.forward_t(input, train)));
-        let middle = self.norm2.forward_t(&frame.drop(first, train), train);
-        let mut middle = frame.activate(&middle);
+        let own = frame.activate(&self.norm.forward_t(input, train));
+        let mut middle = frame.activate(&self.first.forward_t(&own, train));
         if self.blurs() {
             middle = blur(&middle, 1);
         }
-        let output = apply_attention(self.attention.as_ref(), self.conv2.forward(&middle));
+        let output = apply_attention(self.attention.as_ref(), self.second.forward(&middle));
         output + self.around(input)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use forecastd_models::dasha::{Activation, Architecture, Backbone, Extras, Kernel, KernelPattern, Task};
 use tch::nn::ModuleT;
-use tch::{Device, nn};
+use tch::{Device, Tensor, nn};
 
-use super::{Golden, architecture, fill_variables, in_turn, sum, wave};
+use super::{Golden, architecture, assert_close, fill_variables, in_turn, sum, wave};
 use crate::nets::Network;
 use crate::nets::head::Head;
 
@@ -20,7 +20,7 @@ fn unet(widths: &[u32]) -> Backbone {
     }
 }
 
-/// In evaluation and in training, where a variable's gradient and the running moments follow too.
+/// In evaluation, frozen too, and in training, where a variable's gradient and the running moments follow too.
 fn check(name: &str, architecture: Architecture, samples: i64) {
     let golden = Golden::read();
     let store = nn::VarStore::new(Device::Cpu);
@@ -31,6 +31,7 @@ fn check(name: &str, architecture: Architecture, samples: i64) {
     let input = wave("input", &size);
     let outputs = tch::no_grad(|| network.forward_t(&input, false));
     golden.check(&format!("{name}/eval"), &outputs);
+    golden.check(&format!("{name}/eval"), &frozen_outputs(&architecture, &input));
     let outputs = network.forward_t(&input, true);
     golden.check(&format!("{name}/train"), &outputs);
     sum(&(&outputs * wave("upstream", &outputs.size()))).backward();
@@ -42,6 +43,15 @@ fn check(name: &str, architecture: Architecture, samples: i64) {
     };
     golden.check(&format!("{name}/gradient"), &variables[weight].grad().get(0));
     golden.check(&format!("{name}/running_mean"), &variables[mean]);
+}
+
+/// Of the same network, made for predictions alone.
+fn frozen_outputs(architecture: &Architecture, input: &Tensor) -> Tensor {
+    let store = nn::VarStore::new(Device::Cpu);
+    let network = Network::new(&store.root(), architecture, 0.1).expect("it can be built");
+    fill_variables(&store);
+    let network = network.frozen(&input.size()[2..]);
+    tch::no_grad(|| network.forward_t(input, false))
 }
 
 fn with(mut architecture: Architecture, kernels: &[(u32, u32)], extras: Extras) -> Architecture {
@@ -203,9 +213,12 @@ fn shapes(backbone: &Backbone, size: &[u32]) {
             } else {
                 vec![2, 3]
             };
-            let outputs = network.forward_t(&input, false);
-            assert_eq!(outputs.size(), wanted, "{backbone:?}, {task:?}");
-            assert_eq!(outputs.isfinite().all().int64_value(&[]), 1, "{backbone:?}, {task:?}");
+            let what = format!("{backbone:?}, {task:?}");
+            fill_variables(&store);
+            let outputs = tch::no_grad(|| network.forward_t(&input, false));
+            assert_eq!(outputs.size(), wanted, "{what}");
+            assert_eq!(outputs.isfinite().all().int64_value(&[]), 1, "{what}");
+            assert_close(&what, &frozen_outputs(&architecture, &input), &outputs);
         }
     }
 }
@@ -262,7 +275,7 @@ fn a_network_that_forecasts_tells_the_newest_sample_from_the_oldest() {
     let mean = Head::linear(&(store.root() / "mean"), 1, 4, 5, Task::Regress);
     let steps = Head::steps(&(store.root() / "steps"), 4, 12, 5);
     let bump = |head: &Head, position: i64| {
-        let features = tch::Tensor::zeros([1, 4, 12], (tch::Kind::Float, Device::Cpu));
+        let features = Tensor::zeros([1, 4, 12], (tch::Kind::Float, Device::Cpu));
         let _ = features.narrow(2, position, 1).fill_(1.0);
         tch::no_grad(|| head.forward_t(&features, false))
     };
