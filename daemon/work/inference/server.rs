@@ -2,9 +2,11 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
@@ -38,6 +40,8 @@ pub(super) struct Server {
     pace: Pace,
     link: Option<Link>,
     ending: Option<oneshot::Receiver<String>>,
+    /// Whether the child has a processor to itself meanwhile.
+    may_stay_awake: bool,
 }
 
 /// What happens next.
@@ -57,6 +61,7 @@ impl Server {
             pace,
             link: None,
             ending: None,
+            may_stay_awake: available_parallelism().is_ok_and(|processors| processors.get() > 1),
         }
     }
 
@@ -84,6 +89,13 @@ impl Server {
 
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Next {
         let now = Instant::now();
+        if let Some(until) = self
+            .machine
+            .awake_until()
+            .filter(|until| now < *until && self.may_stay_awake)
+        {
+            return self.soon(inbox, until).await;
+        }
         let wake = self.machine.next_time(now);
         let wait = wake.map_or(IDLE, |time| time.saturating_duration_since(now));
         tokio::select! {
@@ -92,6 +104,22 @@ impl Server {
             how = ended(&mut self.ending) => Next::Ended(how),
             () = sleep(wait) => Next::Time,
         }
+    }
+
+    /// What happens next, looked for again and again until then: the runtime's clock counts in milliseconds, and an idle
+    /// processor takes a while to be woken. All other tasks have their turn in between, and so has whoever shares the
+    /// processor: the child, if the kernel has put it there.
+    async fn soon(&mut self, inbox: &mut mpsc::Receiver<Event>, until: Instant) -> Next {
+        while Instant::now() < until {
+            tokio::select! {
+                biased;
+                event = inbox.recv() => return event.map_or(Next::Stop, Next::Events),
+                words = words(&mut self.link) => return Next::Words(words),
+                how = ended(&mut self.ending) => return Next::Ended(how),
+                () = yield_now() => thread::yield_now(),
+            }
+        }
+        Next::Time
     }
 
     fn take(&mut self, event: Event) {

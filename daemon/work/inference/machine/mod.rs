@@ -23,6 +23,9 @@ use crate::message::torch_status::TorchStatus;
 use crate::work::torch_process::backoff::Backoff;
 use crate::work::torch_process::{Pace, TorchError};
 
+/// The longest answer that is waited for awake.
+const AWAKE: Duration = Duration::from_micros(500);
+
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -130,6 +133,13 @@ impl Machine {
                     .min()
             }
         }
+    }
+
+    /// Until when something is so likely to happen that whoever waits stays awake for it: to be woken takes longer.
+    pub(super) fn awake_until(&self) -> Option<Instant> {
+        let callers = self.linger.as_ref().map(|linger| linger.until);
+        let answer = self.flight.as_ref().filter(|flight| self.is_short(flight));
+        callers.max(answer.map(|flight| flight.since + AWAKE))
     }
 
     /// The child did not start.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use forecastd_models::dasha::{ModelDescription, Task};
 use forecastd_models::inference::{Fault, Request};
 
-use super::Machine;
+use super::{AWAKE, Machine};
 use crate::message::inference::{InferenceAnswer, InferenceError, ModelCounts, Outputs};
 use crate::work::inference::check_input_length;
 use crate::work::inference::queue::{Batch, Queue, Verdict};
@@ -46,7 +46,7 @@ struct Read {
 #[derive(Debug)]
 pub(super) struct Linger {
     key: Key,
-    /// So many may come.
+    /// So many wait if all come: the callers of the last batch, and those who waited before them.
     samples: usize,
     pub(super) until: Instant,
 }
@@ -149,6 +149,12 @@ impl Machine {
             .is_some_and(|linger| linger.key == key && waiting < linger.samples)
     }
 
+    /// Whether a batch leaves the child a processor to spare, and soon ends. More samples than one keep all busy.
+    pub(super) fn is_short(&self, flight: &Flight) -> bool {
+        let entry = self.roster.get(flight.key);
+        flight.batch.samples() == 1 && entry.is_some_and(|entry| entry.samples_within(AWAKE) > 0)
+    }
+
     fn next_batch(&mut self, key: Key, now: Instant) -> Option<Batch> {
         let entry = self.roster.get(key)?;
         let most = entry.most.min(self.limits.batch as usize);
@@ -206,9 +212,10 @@ impl Machine {
         let samples = flight.batch.samples() as u32;
         self.count(flight.key, |counts| counts.compute += compute);
         self.roster.took(flight.key, compute / samples.max(1));
+        let waiting = self.queues.get(&flight.key).map_or(0, Queue::samples);
         self.linger = Some(Linger {
             key: flight.key,
-            samples: samples as usize,
+            samples: waiting + samples as usize,
             until: now + (compute / LINGER_PART).min(LONGEST_LINGER),
         });
         for (place, (part, slice)) in flight.batch.parts.into_iter().zip(slices).enumerate() {

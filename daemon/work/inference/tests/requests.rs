@@ -1,5 +1,8 @@
 //! Requests: batched by pull, bounded, cancelled, answered by their deadline.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +52,28 @@ async fn what_queues_up_while_the_child_works_is_one_batch_up_to_a_bound() {
         assert_eq!(batches, expected);
         let scores: Vec<f32> = outcomes.iter().map(score).collect();
         assert_eq!(scores, [2.0, 4.0, 6.0, 8.0, 11.0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_ask_again_at_once_come_to_share_a_batch_though_they_began_apart() {
+    let story = Story::doubling(Limits::default()).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let caller = || {
+        let (inference, is_over) = (story.inference.clone(), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            let patience = Instant::now() + LONG;
+            while !is_over.load(Relaxed) {
+                assert!(Instant::now() < patience, "each is computed alone for ever");
+                let answer = inference.infer(request(&[fake::SLEEP + 10.0], LONG)).await;
+                if answer.expect("it is answered").batch == 2 {
+                    is_over.store(true, Relaxed);
+                }
+            }
+        })
+    };
+    for caller in [caller(), caller()] {
+        caller.await.expect("it shares a batch in the end");
     }
 }
 
