@@ -73,6 +73,15 @@ pub struct SampleForm {
     pub mask_threshold: Option<u8>,
 }
 
+impl SampleForm {
+    /// Names of the outputs of a network for these samples, where they are stated. Otherwise they are the classes that
+    /// samples for training have.
+    pub fn outputs(&self) -> Option<Vec<String>> {
+        let of_one_number = || (self.task == Task::Regress).then(|| self.columns.label.iter().cloned().collect());
+        self.labels.clone().or_else(of_one_number)
+    }
+}
+
 /// Which columns mean what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SampleColumns {

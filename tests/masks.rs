@@ -2,23 +2,18 @@
 //! predicted position by position, and masks that come later say what that was worth, over a death of the daemon.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, Float64Array, RecordBatch, StringArray,
-    TimestampSecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, Float64Array, StringArray, TimestampSecondArray,
 };
 use arrow::datatypes::{Float32Type, Float64Type, TimestampNanosecondType};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::support::artifact::sum_up;
 use crate::support::network::{executable, write};
-use crate::support::{Daemon, Environment, crowding, data, forecastd, wait_for, wait_idly_for};
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
+use crate::support::{Daemon, Environment, LANDING, crowding, data, forecastd, rows_of, wait_for, wait_idly_for};
 
 /// The edge of a tile as the data set has it, that of a tile with every other pixel, and that of the pieces of it.
 const WHOLE: usize = 200;
@@ -61,7 +56,7 @@ impl Tile {
 /// Pieces of the aerial tiles, in the order of the file.
 fn roads() -> Option<Vec<Tile>> {
     let mut pieces = Vec::new();
-    for rows in rows_of(&data("satellite/aerial_roads_200.parquet")?) {
+    for rows in rows_of(data("satellite/aerial_roads_200.parquet")?) {
         let [images, masks] = ["image", "mask"].map(|name| rows.column_by_name(name).unwrap().as_fixed_size_binary());
         let names = rows.column_by_name("name").unwrap().as_string::<i32>();
         for row in 0..rows.num_rows() {
@@ -88,11 +83,6 @@ fn roads() -> Option<Vec<Tile>> {
 fn corners() -> impl Iterator<Item = (usize, usize)> {
     let steps = || (0..HALF).step_by(EDGE);
     steps().flat_map(move |top| steps().map(move |left| (top, left)))
-}
-
-fn rows_of(path: &PathBuf) -> Vec<RecordBatch> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
-    reader.build().unwrap().map(|rows| rows.unwrap()).collect()
 }
 
 fn columns(tiles: &[Tile], with_masks: bool) -> Vec<(&'static str, ArrayRef)> {
@@ -173,12 +163,6 @@ models:
         }
     }
 
-    fn drop(&self, name: &str, columns: Vec<(&str, ArrayRef)>) {
-        let made = self.environment.path("made.parquet");
-        write(&made, columns);
-        self.environment.drop_bytes(name, &fs::read(&made).unwrap());
-    }
-
     /// The only version, once it is active, and its card.
     fn trained(&self, daemon: &Daemon) -> (String, Value) {
         let version = wait_idly_for(&format!("an active version; the log:\n{}", daemon.log()), || {
@@ -213,16 +197,9 @@ models:
         twin
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.environment.path("outgoing/d")) else {
-            return Vec::new();
-        };
-        entries.flatten().map(|entry| entry.path()).collect()
-    }
-
     fn said(&self) -> BTreeMap<String, Said> {
         let mut said = BTreeMap::new();
-        for rows in self.files().iter().flat_map(rows_of) {
+        for rows in self.environment.outgoing().iter().flat_map(rows_of) {
             let column = |name: &str| rows.column_by_name(name).unwrap_or_else(|| panic!("{name}"));
             let degrees = |name: &str, row: usize| column(name).as_primitive::<Float64Type>().value(row);
             let (masks, times) = (column("mask"), column("taken"));
@@ -290,12 +267,14 @@ fn real_tiles_with_masks_train_a_network_whose_masks_are_scored_when_the_true_on
     let story = Story::new(executable, labelled.len());
     let daemon = story.environment.start();
     for (number, drop) in labelled.chunks(300).enumerate() {
-        story.drop(&format!("labelled-{number}.parquet"), columns(drop, true));
+        story
+            .environment
+            .drop_columns(&format!("labelled-{number}.parquet"), columns(drop, true));
     }
     let mut refused = columns(&labelled[..2], true);
     let short: [&[u8]; 2] = [&labelled[0].greys, &labelled[1].greys[1..]];
     refused[5].1 = Arc::new(BinaryArray::from_iter_values(short));
-    story.drop("refused.parquet", refused);
+    story.environment.drop_columns("refused.parquet", refused);
     daemon.after_drops(4);
     let page = daemon.scrape_until("the labelled tiles", |page| {
         page.sum("forecastd_samples") == labelled.len() as f64
@@ -321,12 +300,12 @@ fn real_tiles_with_masks_train_a_network_whose_masks_are_scored_when_the_true_on
         (&"road".into(), &"mean_iou".into())
     );
 
-    story.drop("first.parquet", columns(first, false));
-    wait_for("a file", || (story.files().len() == 1).then_some(()));
+    story.environment.drop_columns("first.parquet", columns(first, false));
+    wait_for("a file", || (story.environment.outgoing().len() == 1).then_some(()));
     let shadow = story.shadow(&daemon, &version, card.clone());
-    story.drop("second.parquet", columns(second, false));
+    story.environment.drop_columns("second.parquet", columns(second, false));
     wait_for(&format!("two files; the log:\n{}", daemon.log()), || {
-        (story.files().len() == 2).then_some(())
+        (story.environment.outgoing().len() == 2).then_some(())
     });
     let said = story.said();
     assert_eq!(said.len(), others.len());
@@ -372,7 +351,7 @@ fn real_tiles_with_masks_train_a_network_whose_masks_are_scored_when_the_true_on
     );
     daemon.kill();
     let daemon = story.environment.start();
-    story.drop("late.parquet", columns(others, true));
+    story.environment.drop_columns("late.parquet", columns(others, true));
     let all = (others.len() + second.len()) as f64;
     let page = daemon.scrape_until("late masks that are scored", |page| {
         page.sum("forecastd_prediction_scored_samples") == all

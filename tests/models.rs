@@ -9,9 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::artifact::{Artifact, sum_up};
-use crate::support::{Daemon, Environment, forecastd, wait_for};
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
+use crate::support::{Daemon, Environment, LANDING, forecastd, wait_for};
 
 /// A dataset that nobody drops into, and the model `scenes` with these keys more.
 fn environment(more: &str) -> Environment {

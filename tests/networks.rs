@@ -11,9 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::http::ask;
 use crate::support::network::{executable, write};
-use crate::support::{Daemon, Environment, Page, child_of, forecastd};
+use crate::support::{Daemon, Environment, LANDING, Page, child_of, forecastd};
 
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
 const ROWS: usize = 1_600;
 const HOUR: i64 = 3_600;
 const LOOKBACK: usize = 64;
@@ -33,23 +32,20 @@ fn wave(rows: usize) -> Vec<f64> {
     (0..rows).map(|row| (row as f64 * 0.37).sin()).collect()
 }
 
-fn file(path: &Path, rows: std::ops::Range<usize>) {
+fn columns(rows: std::ops::Range<usize>) -> Vec<(&'static str, ArrayRef)> {
     let part = |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(values[rows.clone()].to_vec())) };
     let times = TimestampSecondArray::from_iter_values(rows.clone().map(|row| row as i64 * HOUR));
-    write(
-        path,
-        vec![
-            ("time", Arc::new(times)),
-            ("tent", part(tent(ROWS))),
-            ("wave", part(wave(ROWS))),
-        ],
-    );
+    vec![
+        ("time", Arc::new(times)),
+        ("tent", part(tent(ROWS))),
+        ("wave", part(wave(ROWS))),
+    ]
 }
 
 /// A network that has learnt from all but the last fifth of the rows, in as little time as it takes.
 fn artifact(folder: &Path, executable: &str) -> PathBuf {
     let (data, out) = (folder.join("train.parquet"), folder.join("learnt"));
-    file(&data, 0..ROWS);
+    write(&data, columns(0..ROWS));
     let words = "--task regress --input series --lookback 64 --horizon 1 --backbone wide_resnet --scale small \
                  --search-epochs 1 --trials 2 --max-epochs 2 --retrain-epochs 12 --threads 1 --batch 32";
     let mut arguments = vec!["dasha", text(&data), "--out", text(&out), "--executable", executable];
@@ -84,19 +80,7 @@ models:
 }
 
 fn drop_rows(environment: &Environment, name: &str, rows: std::ops::Range<usize>) {
-    let made = environment.path("made.parquet");
-    file(&made, rows);
-    environment.drop_bytes(name, &fs::read(&made).unwrap());
-}
-
-fn drop_artifact(environment: &Environment, artifact: &Path, name: &str) {
-    let folder = environment.path("incoming/models");
-    let hidden = folder.join(format!(".{name}.tmp"));
-    fs::create_dir_all(&hidden).unwrap();
-    for name in ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"] {
-        fs::copy(artifact.join(name), hidden.join(name)).unwrap();
-    }
-    fs::rename(hidden, folder.join(name)).unwrap();
+    environment.drop_columns(name, columns(rows));
 }
 
 /// What leads in the forecast of a channel.
@@ -151,7 +135,7 @@ fn a_network_forecasts_the_channel_that_it_is_better_at_and_no_other() {
     let networks = [("dataset", "d"), ("model", "net")];
     assert_eq!(before.get("forecastd_network_channels", &networks), Some(0.0));
 
-    drop_artifact(&environment, &artifact, "learnt");
+    environment.drop_artifact(&artifact);
     let page = daemon.scrape_until("a forecast by the network", |page| leads(page, "tent"));
     assert!(!leads(&page, "wave"), "{:?}", leading(&page, "wave"));
     assert_eq!(page.get("forecastd_network_channels", &networks), Some(1.0));

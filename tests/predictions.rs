@@ -2,19 +2,16 @@
 //! it was worth once the labels came, and that nothing is lost or said twice whatever ends in the middle.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, StringArray};
 use arrow::datatypes::Float32Type;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::network::{executable, write};
-use crate::support::{Daemon, Environment, Page, child_of, data, forecastd, wait_for};
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
+use crate::support::{Daemon, Environment, LANDING, Page, child_of, data, forecastd, rows_of, wait_for};
 
 /// Samples after which one counts half, as ARCHITECTURE.md has it.
 const HALF_LIFE: f64 = 512.0;
@@ -46,11 +43,6 @@ fn landsat() -> Option<Vec<Tile>> {
         }
     }
     Some(tiles)
-}
-
-fn rows_of(path: &Path) -> Vec<RecordBatch> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
-    reader.build().unwrap().map(|rows| rows.unwrap()).collect()
 }
 
 fn columns(tiles: &[Tile], labelled: bool) -> Vec<(&'static str, ArrayRef)> {
@@ -123,34 +115,16 @@ models:
     }
 
     fn drop_tiles(&self, name: &str, tiles: &[Tile], labelled: bool) {
-        let made = self.environment.path("made.parquet");
-        write(&made, columns(tiles, labelled));
-        self.environment.drop_bytes(name, &fs::read(&made).unwrap());
+        self.environment.drop_columns(name, columns(tiles, labelled));
     }
 
     /// Drops the artifact; its version once that answers.
     fn promote(&self, daemon: &Daemon) -> String {
-        let folder = self.environment.path("incoming/models");
-        let hidden = folder.join(".first.tmp");
-        fs::create_dir_all(&hidden).unwrap();
-        for name in ["weights.safetensors", "model.json", "BLAKE3SUMS", "card.json"] {
-            fs::copy(self.artifact.join(name), hidden.join(name)).unwrap();
-        }
-        fs::rename(hidden, folder.join("first")).unwrap();
+        let version = self.environment.drop_artifact(&self.artifact);
         daemon.scrape_until("an active version", |page| {
             page.count("forecastd_model_version_info") == 1
         });
-        let sums = fs::read(self.artifact.join("BLAKE3SUMS")).unwrap();
-        blake3::hash(&sums).to_string()
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.environment.path("outgoing/d")) else {
-            return Vec::new();
-        };
-        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        files.sort();
-        files
+        version
     }
 
     /// What `forecastd predict` says of these tiles.
@@ -187,7 +161,7 @@ struct Row {
 /// All rows of files, by the names of their tiles, each of which stands there once.
 fn read(files: &[PathBuf]) -> BTreeMap<String, Row> {
     let mut found = BTreeMap::new();
-    for rows in files.iter().flat_map(|file| rows_of(file)) {
+    for rows in files.iter().flat_map(rows_of) {
         let column = |name: &str| rows.column_by_name(name);
         let text = |name: &str, row: usize| column(name).map(|text| text.as_string::<i32>().value(row).to_owned());
         let schema = rows.schema();
@@ -275,14 +249,14 @@ fn tiles_are_predicted_as_they_land_once_each_and_labels_tell_what_it_was_worth(
     story.drop_tiles("first.parquet", drops[0], false);
     story.drop_tiles("known.parquet", &training[..50], true);
     daemon.scrape_until("samples that wait", |page| waiting(page) == DROP as f64);
-    assert!(story.files().is_empty(), "nobody can say anything yet");
+    assert!(story.environment.outgoing().is_empty(), "nobody can say anything yet");
 
     let version = story.promote(&daemon);
     story.drop_tiles("second.parquet", drops[1], false);
     daemon.scrape_until("two drops predicted", |page| {
         page.sum("forecastd_predictions_total") == 2.0 * DROP as f64 && waiting(page) == 0.0
     });
-    let files = story.files();
+    let files = story.environment.outgoing();
     let ends = |place: usize, end: &str| files[place].to_str().unwrap().ends_with(end);
     assert!(ends(0, "-first.parquet") && ends(1, "-second.parquet"), "{files:?}");
     let said = read(&files);
@@ -329,21 +303,27 @@ fn kill_in_the_middle(story: &Story, daemon: Daemon, drops: &[&[Tile]], version:
     for (number, drop) in drops.iter().enumerate().skip(2) {
         story.drop_tiles(&format!("{number}.parquet"), drop, false);
     }
-    wait_for("a third file", || (story.files().len() > 2).then_some(()));
+    wait_for("a third file", || {
+        (story.environment.outgoing().len() > 2).then_some(())
+    });
     let child = child_of(daemon.pid(), "forecastd-torch")
         .and_then(Pid::from_raw)
         .unwrap();
     kill_process(child, Signal::KILL).unwrap();
-    let before_all = story.files().len();
-    wait_for("another file", || (story.files().len() > before_all).then_some(()));
+    let before_all = story.environment.outgoing().len();
+    wait_for("another file", || {
+        (story.environment.outgoing().len() > before_all).then_some(())
+    });
     daemon.kill();
 
     let daemon = story.environment.start();
-    wait_for("all files", || (story.files().len() == drops.len()).then_some(()));
+    wait_for("all files", || {
+        (story.environment.outgoing().len() == drops.len()).then_some(())
+    });
     daemon.scrape_until("nothing that waits", |page| {
         waiting(page) == 0.0 && page.sum("forecastd_samples") > 0.0 && page.sum("forecastd_files_waiting") == 0.0
     });
-    let said = read(&story.files());
+    let said = read(&story.environment.outgoing());
     let all = || drops.iter().flat_map(|drop| drop.iter());
     assert_eq!(said.len(), all().count());
     assert!(all().all(|tile| said[&tile.name].version.as_deref() == Some(version)));
@@ -357,13 +337,17 @@ fn kill_in_the_middle(story: &Story, daemon: Daemon, drops: &[&[Tile]], version:
         let times = files.iter().map(|file| fs::metadata(file).unwrap().modified().unwrap());
         times.collect()
     };
-    let before = written(story.files());
+    let before = written(story.environment.outgoing());
     assert!(daemon.stop().success());
     let daemon = story.environment.start();
     daemon.scrape_until("nothing that waits", |page| {
         page.sum("forecastd_samples") > 0.0 && waiting(page) == 0.0 && page.count("forecastd_model_version_info") == 1
     });
     assert!(daemon.stop().success());
-    assert_eq!(written(story.files()), before, "nothing is predicted again");
+    assert_eq!(
+        written(story.environment.outgoing()),
+        before,
+        "nothing is predicted again"
+    );
     story.environment.fsck();
 }

@@ -230,7 +230,7 @@ fn exported(state: &Path, file: &Path) {
     let config = forecastd_config::Config::parse(&text, Path::new("/")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let form = &config.samples[0].form;
-    let forecastd::state::Exported { set, left_out } = export
+    let forecastd::state::Exported { set, left_out, .. } = export
         .write(&"d".into(), form, i64::MAX, folder.path(), &|| true)
         .unwrap();
     assert_eq!((set.count, set.labels.len(), left_out), (2240, 7, 0));

@@ -3,18 +3,16 @@
 //! the middle of the training, the child in the middle of predictions, and the service is restarted before the promotion.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::network::executable;
-use crate::support::{Daemon, Environment, child_of, crowding, data, fixed_tiles, wait_for, wait_within};
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
+use crate::support::{
+    Daemon, Environment, LANDING, child_of, crowding, data, fixed_tiles, rows_of, wait_for, wait_within,
+};
 
 /// Classes of RSSCN7, with the same number of tiles each.
 const CLASSES: usize = 7;
@@ -43,10 +41,8 @@ struct Tile {
 
 /// So many tiles of each class, in turn, so that every stretch of them has all classes.
 fn rsscn7(of_class: usize) -> Option<Vec<Tile>> {
-    let file = File::open(data("satellite/rsscn7_64.parquet")?).unwrap();
     let mut classes: BTreeMap<String, Vec<Tile>> = BTreeMap::new();
-    for rows in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
-        let rows = rows.unwrap();
+    for rows in rows_of(data("satellite/rsscn7_64.parquet")?) {
         let images = rows.column_by_name("image").unwrap().as_fixed_size_binary();
         let [names, labels] = ["name", "label_name"].map(|name| rows.column_by_name(name).unwrap().as_string::<i32>());
         for row in 0..rows.num_rows() {
@@ -82,14 +78,33 @@ struct Said {
 
 struct Story {
     environment: Environment,
+    executable: String,
+    /// Labels that the first training waits for, and the next one.
+    labels: [usize; 2],
     /// How long a training may take, the machine being what it is.
     patience: Duration,
 }
 
 impl Story {
-    fn new(executable: &str, first: usize, again: usize, budget: Duration) -> Self {
-        let environment = Environment::with_datasets("");
-        environment.write_config(&format!(
+    fn new(executable: String, labels: [usize; 2], budget: Duration) -> Self {
+        let mut story = Self {
+            environment: Environment::with_datasets(""),
+            executable,
+            labels,
+            patience: Duration::ZERO,
+        };
+        story.give(budget);
+        story
+    }
+
+    /// Gives trainings as much wall time as they take by now to get so much of a processor.
+    fn give(&mut self, budget: Duration) {
+        let crowding = crowding();
+        println!("crowding {crowding:.1}");
+        let budget = budget.mul_f64(crowding);
+        self.patience = 3 * budget + Duration::from_secs(120);
+        let ([first, again], executable) = (self.labels, &self.executable);
+        self.environment.write_config(&format!(
             "state_dir: ./state
 http: {{ listen: \"127.0.0.1:0\" }}
 torch: {{ executable: {executable} }}
@@ -111,10 +126,15 @@ models:
 ",
             budget.as_secs()
         ));
-        Self {
-            environment,
-            patience: 3 * budget + Duration::from_secs(120),
-        }
+    }
+
+    /// The same while the service runs: who else computes may be others than before.
+    fn give_again(&mut self, daemon: &Daemon, budget: Duration) {
+        self.give(budget);
+        daemon.signal(Signal::HUP);
+        wait_for("the reload", || {
+            daemon.log().contains("configuration reloaded").then_some(())
+        });
     }
 
     fn drop(&self, name: &str, tiles: &[Tile], told: Told) {
@@ -134,22 +154,15 @@ models:
     /// All files of predictions, in each of which no tile stands that stands in another.
     fn said(&self) -> BTreeMap<String, Said> {
         let mut said = BTreeMap::new();
-        let Ok(files) = fs::read_dir(self.environment.path("outgoing/d")) else {
-            return said;
-        };
-        for file in files {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file.unwrap().path()).unwrap()).unwrap();
-            for rows in reader.build().unwrap() {
-                let rows = rows.unwrap();
-                let text = |name: &str, row: usize| {
-                    let column = rows.column_by_name(name).unwrap();
-                    column.as_string::<i32>().value(row).to_owned()
-                };
-                for row in 0..rows.num_rows() {
-                    let (label, version) = (text("label", row), text("model_version", row));
-                    let before = said.insert(text("name", row), Said { label, version });
-                    assert!(before.is_none(), "{} stands there twice", text("name", row));
-                }
+        for rows in self.environment.outgoing().iter().flat_map(rows_of) {
+            let text = |name: &str, row: usize| {
+                let column = rows.column_by_name(name).unwrap();
+                column.as_string::<i32>().value(row).to_owned()
+            };
+            for row in 0..rows.num_rows() {
+                let (label, version) = (text("label", row), text("model_version", row));
+                let before = said.insert(text("name", row), Said { label, version });
+                assert!(before.is_none(), "{} stands there twice", text("name", row));
             }
         }
         said
@@ -216,9 +229,8 @@ fn play(plan: &Plan) {
     let (of_second, after_all) = others.split_at(count / 10);
     let drops = || labelled.chunks(labelled.len().div_ceil(3));
     let corrections: usize = drops().map(|drop| drop.len().div_ceil(WRONG)).sum();
-    let crowding = crowding();
-    let budget = plan.budget.mul_f64(crowding);
-    let story = Story::new(&executable, labelled.len(), corrections + of_first.len(), budget);
+    let labels = [labelled.len(), corrections + of_first.len()];
+    let mut story = Story::new(executable, labels, plan.budget);
 
     // Labels of which a quarter is wrong train a first network, over a death of the daemon.
     let daemon = story.environment.start();
@@ -250,6 +262,7 @@ fn play(plan: &Plan) {
     let accuracy = story.predicted(&daemon, all, of_first, first);
 
     // Better labels: what was wrong is put right, and what was predicted is told.
+    story.give_again(&daemon, plan.budget);
     for (number, drop) in drops().enumerate() {
         let revised: Vec<Tile> = drop.iter().step_by(WRONG).cloned().collect();
         story.drop(&format!("corrected-{number}"), &revised, Told::Truth);
@@ -261,7 +274,7 @@ fn play(plan: &Plan) {
     let two = story.judged(&daemon, 2);
     let (second, reason) = (two["version"].as_str().unwrap(), &two["reason"]);
     assert_eq!(two["state"], "shadow", "{two}");
-    println!("crowding {crowding:.1}; {}; {reason}", one["reason"]);
+    println!("{}; {reason}", one["reason"]);
 
     // In the shadow it says what nobody hears.
     story.drop("beside-shadow", beside_shadow, Told::Nothing);

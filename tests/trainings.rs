@@ -10,10 +10,8 @@ use serde_json::Value;
 
 use crate::support::network::executable;
 use crate::support::{
-    Daemon, Environment, child_of, data, fixed_tiles, forecastd, tiles, wait_for, wait_idly_for, wide,
+    Daemon, Environment, LANDING, child_of, data, fixed_tiles, forecastd, tiles, wait_for, wait_idly_for, wide,
 };
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
 
 /// A dataset `d` of tiles for a model `scenes` that is trained so, beside a dataset `s` of series.
 fn environment(executable: &str, shape: &str, train: &str) -> Environment {

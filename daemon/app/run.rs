@@ -369,7 +369,7 @@ impl App {
             let known = before.trainings.iter().find(|other| other.model == view.model);
             let known = known.and_then(|other| other.obstacle);
             if let Some(obstacle) = view.obstacle.filter(|obstacle| Some(*obstacle) != known) {
-                warn!(model = %view.model, %obstacle, "a training is due and cannot be, until other samples come");
+                warn!(model = %view.model, %obstacle, "a training is due and cannot be, until other samples come or the configuration is another");
             }
         }
     }

@@ -110,13 +110,25 @@ pub(super) fn lay_out(
     job: &TrainJob,
     folder: &Path,
     goes_on: &dyn Fn() -> bool,
-) -> Result<(), String> {
+) -> Result<(), TrainingFailure> {
     let dataset = &job.dataset;
     let export = SampleExport::open(state_dir)
         .and_then(|export| export.write(&dataset.name, &dataset.form, job.through, folder, goes_on));
-    let exported = export.map_err(|error| error.to_string())?;
-    let Exported { set, left_out } = &exported;
+    let exported = export.map_err(|error| TrainingFailure {
+        fault: match error {
+            StateError::OtherShape { .. } => TrainingFault::Configuration,
+            _ => TrainingFault::Disk,
+        },
+        detail: error.to_string(),
+    })?;
+    let Exported { set, left_out, cuts } = &exported;
     info!(model = %job.model, dataset = %dataset.name, samples = set.count, "samples laid out");
+    if *cuts {
+        info!(
+            model = %job.model, dataset = %dataset.name,
+            "no sample is for validation: 15 % of those for training, by a hash of the id, are taken for it"
+        );
+    }
     if *left_out > 0 {
         warn!(
             model = %job.model, dataset = %dataset.name, left_out, samples = set.count,
@@ -127,16 +139,19 @@ pub(super) fn lay_out(
     not_empty(&dataset.name, &exported)
 }
 
-/// The index of samples counts masks by the names that their classes had, so a training may begin without one that is left.
-fn not_empty(dataset: &DatasetName, exported: &Exported) -> Result<(), String> {
+/// A training begins where the index has samples for it, but another configuration may be in force by now.
+fn not_empty(dataset: &DatasetName, exported: &Exported) -> Result<(), TrainingFailure> {
     if exported.set.count > 0 {
         return Ok(());
     }
-    Err(format!(
-        "dataset {dataset}: none of its {} labelled samples has a label that can be learnt: if these are masks, `labels` or \
-         `mask_threshold` said otherwise when they came: bring them again",
-        exported.left_out
-    ))
+    Err(TrainingFailure {
+        fault: TrainingFault::Configuration,
+        detail: format!(
+            "dataset {dataset}: none of its {} labelled samples has a label that can be learnt: `task`, `labels` or \
+             `mask_threshold` said otherwise when they came: mend it, or bring them again",
+            exported.left_out
+        ),
+    })
 }
 
 /// Where a version comes from, for whoever asks later. Not every sample with a label is one of `samples`: a class that the
@@ -188,12 +203,14 @@ mod tests {
                 series: None,
             },
             left_out,
+            cuts: false,
         };
         assert_eq!(not_empty(&"roads".into(), &exported(1, 8)), Ok(()));
         let told = not_empty(&"roads".into(), &exported(0, 9)).expect_err("nothing is left");
+        assert_eq!(told.fault, TrainingFault::Configuration);
         assert!(
-            told.starts_with("dataset roads: none of its 9 labelled samples"),
-            "{told}"
+            told.detail.starts_with("dataset roads: none of its 9 labelled samples"),
+            "{told:?}"
         );
     }
 }

@@ -80,10 +80,20 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Decode => return crate::intake::decode_worker::decode_worker_main(),
     };
     outcome.unwrap_or_else(|error| {
-        // The alternate form has the whole chain of causes on one line.
-        eprintln!("forecastd: {error:#}");
+        eprintln!("forecastd: {}", told(&error));
         ExitCode::from(if error.is::<ConfigErrors>() { BAD_CONFIG } else { 1 })
     })
+}
+
+/// The whole chain of causes on one line. Some errors end in their cause themselves, for those who print no chain.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// Reads and checks a configuration file.
@@ -100,4 +110,23 @@ pub(crate) fn read_config(path: &Path) -> anyhow::Result<Config> {
 /// As many threads as were asked for, or as there are cores.
 fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+    use crate::intake::samples::content_hash;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let missing = content_hash(Path::new("/nonexistent/file")).expect_err("it is not there");
+        let error = Err::<(), _>(missing).context("read the samples").expect_err("likewise");
+        let told = told(&error);
+        assert!(told.starts_with("read the samples: open /nonexistent/file: "), "{told}");
+        assert_eq!(told.matches("No such file").count(), 1, "{told}");
+        let plain = anyhow::anyhow!("the disk").context("write").context("publish");
+        assert_eq!(super::told(&plain), "publish: write: the disk");
+    }
 }

@@ -66,7 +66,8 @@ pub enum Outputs {
     /// For each sample as many as the network has labels: probabilities of classes, or regressed numbers in their own
     /// units.
     Scores(Vec<f32>),
-    /// Where each position has a class: for each sample as many as it has positions.
+    /// Where each position has a class: for each sample as many as it has positions, 255 at those that only fill a shorter
+    /// sequence up.
     Classes(Vec<u8>),
 }
 

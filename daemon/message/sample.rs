@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::samples::NO_CLASS;
-use forecastd_models::dasha::{Split, mask};
+use forecastd_models::dasha::{LabelKind, Split, mask};
 use serde::{Deserialize, Serialize};
 
 use super::content_key::ContentKey;
@@ -31,8 +31,8 @@ pub enum Label {
 pub struct MaskLabel {
     /// BLAKE3 of its bytes.
     pub mask: ContentKey,
-    /// The classes in it, in the order of their numbers, each with its positions.
-    pub classes: Vec<(String, u64)>,
+    /// The classes in it, in the order of their numbers: number, name and positions of each.
+    pub classes: Vec<(u8, String, u64)>,
 }
 
 impl MaskLabel {
@@ -43,42 +43,52 @@ impl MaskLabel {
         Some(Self {
             mask: ContentKey(*blake3::hash(mask).as_bytes()),
             classes: there
-                .map(|(class, count)| Some((names.get(class)?.clone(), count)))
+                .map(|(class, count)| Some((class as u8, names.get(class)?.clone(), count)))
                 .collect::<Option<_>>()?,
         })
     }
 
-    /// Where the numbers in its mask stand in its list of classes: nothing that is not in it.
-    pub fn places(&self, mask: &[u8]) -> impl Fn(u8) -> Option<u8> + use<> {
-        let (positions, listed) = (mask::positions(mask), self.classes.len());
-        move |class| {
-            let is_there = class != NO_CLASS && positions[usize::from(class)] > 0;
-            let before = positions[..usize::from(class)]
-                .iter()
-                .filter(|count| **count > 0)
-                .count();
-            (is_there && before < listed).then_some(before as u8)
-        }
+    /// Where a number of its mask stands in its list of classes: nothing that is not in it.
+    pub fn place(&self, class: u8) -> Option<u8> {
+        let place = self.classes.iter().position(|(number, ..)| *number == class);
+        place.map(|place| place as u8) // there are 255 classes at most
     }
 
     /// The share of the positions with a known class that each class in it has.
     pub fn shares(&self) -> impl Iterator<Item = (&String, f64)> {
-        let known: u64 = self.classes.iter().map(|(_, count)| count).sum();
+        let known: u64 = self.classes.iter().map(|(.., count)| count).sum();
         let shares = self.classes.iter();
-        shares.map(move |(class, count)| (class, *count as f64 / known as f64))
+        shares.map(move |(_, class, count)| (class, *count as f64 / known as f64))
     }
 }
 
 impl Label {
     /// The classes that it says are there; of a mask those that any position has.
     pub fn classes(&self) -> impl Iterator<Item = &String> {
-        let (listed, masked): (&[String], &[(String, u64)]) = match self {
+        let (listed, masked): (&[String], &[(u8, String, u64)]) = match self {
             Self::Class(class) => (std::slice::from_ref(class), &[]),
             Self::Classes(classes) => (classes, &[]),
             Self::Mask(mask) => (&[], &mask.classes),
             Self::Numbers(_) => (&[], &[]),
         };
-        listed.iter().chain(masked.iter().map(|(class, _)| class))
+        listed.iter().chain(masked.iter().map(|(_, class, _)| class))
+    }
+
+    /// What it says of what can be learnt.
+    pub fn kind(&self) -> LabelKind {
+        match self {
+            Self::Class(class) => LabelKind::Class(class.as_str().into()),
+            Self::Classes(classes) => LabelKind::Classes(classes.iter().map(|class| class.as_str().into()).collect()),
+            Self::Numbers(numbers) => LabelKind::Numbers(numbers.len()),
+            Self::Mask(mask) => {
+                let classes = mask.classes.iter();
+                LabelKind::Mask(
+                    classes
+                        .map(|(number, class, _)| (*number, class.as_str().into()))
+                        .collect(),
+                )
+            }
+        }
     }
 
     /// As it is kept.
@@ -225,9 +235,9 @@ mod tests {
     fn a_mask_is_known_by_its_bytes_and_by_the_names_of_the_classes_in_it() {
         let bytes = [0, 0, 2, NO_CLASS];
         let label = mask(&bytes);
-        assert_eq!(label.classes, [("land".to_owned(), 2), ("water".to_owned(), 1)]);
-        let places = label.places(&bytes);
-        assert_eq!([0, 1, 2, 3, NO_CLASS].map(places), [Some(0), None, Some(1), None, None]);
+        assert_eq!(label.classes, [(0, "land".to_owned(), 2), (2, "water".to_owned(), 1)]);
+        let places = [0, 1, 2, 3, NO_CLASS].map(|class| label.place(class));
+        assert_eq!(places, [Some(0), None, Some(1), None, None]);
         let shares: Vec<f64> = label.shares().map(|(_, share)| share).collect();
         assert_eq!(shares, [2.0 / 3.0, 1.0 / 3.0]);
         assert_ne!(mask(&[2, 0, 0, NO_CLASS]), label);

@@ -11,6 +11,8 @@ pub struct TorchStatus {
     pub version: Option<String>,
     /// `cpu` or `cuda`, once it has said so.
     pub device: Option<String>,
+    /// Whether it computes networks by oneDNN, once it has said so: slow where it does not.
+    pub onednn: Option<bool>,
     /// Why the last one ended or could not start.
     pub last_error: Option<String>,
 }

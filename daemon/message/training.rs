@@ -49,6 +49,8 @@ pub enum TrainingFault {
     NoChild,
     /// The samples could not be read, or the folder of the run not be written.
     Disk,
+    /// The samples that are there are not those that the configuration states: another shape, or none of its labels.
+    Configuration,
     /// The child says that it cannot be done.
     Failed,
     /// The child kept ending before it was done.
@@ -61,9 +63,10 @@ pub enum TrainingFault {
 
 impl TrainingFault {
     /// Every fault.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoChild,
         Self::Disk,
+        Self::Configuration,
         Self::Failed,
         Self::Died,
         Self::Refused,
@@ -75,6 +78,7 @@ impl TrainingFault {
         match self {
             Self::NoChild => "no_child",
             Self::Disk => "disk",
+            Self::Configuration => "configuration",
             Self::Failed => "failed",
             Self::Died => "died",
             Self::Refused => "refused",
@@ -83,7 +87,7 @@ impl TrainingFault {
     }
 }
 
-/// Why a network cannot be trained, though it is due. Only other data help.
+/// Why a network cannot be trained, though it is due. Only other data help, or another configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrainingObstacle {
     /// No labelled sample is for validation: nothing could be chosen by.
@@ -92,11 +96,13 @@ pub enum TrainingObstacle {
     OneClass,
     /// No labelled sample is for training.
     NoTraining,
+    /// There would be enough samples, but the configuration does not allow their labels.
+    Labels,
 }
 
 impl TrainingObstacle {
     /// Every obstacle.
-    pub const ALL: [Self; 3] = [Self::NoValidation, Self::OneClass, Self::NoTraining];
+    pub const ALL: [Self; 4] = [Self::NoValidation, Self::OneClass, Self::NoTraining, Self::Labels];
 
     /// In words.
     fn words(self) -> &'static str {
@@ -104,6 +110,10 @@ impl TrainingObstacle {
             Self::NoValidation => "no labelled sample is for validation: nothing could be chosen by",
             Self::OneClass => "the labelled samples for training, or those for validation, have fewer than two classes",
             Self::NoTraining => "fewer than two labelled samples are for training",
+            Self::Labels => {
+                "too few samples have a label that the configuration allows: `task`, `labels` or `mask_threshold` said \
+                 otherwise when they came: mend it, or bring them again"
+            }
         }
     }
 
@@ -113,6 +123,7 @@ impl TrainingObstacle {
             Self::NoValidation => "no_validation",
             Self::OneClass => "one_class",
             Self::NoTraining => "no_training",
+            Self::Labels => "labels",
         }
     }
 }
@@ -136,11 +147,11 @@ pub struct TrainingPlan {
     pub words: String,
     /// On what its drops brought up to this one.
     pub through: i64,
-    /// How many samples with a label that was.
+    /// How many samples it takes.
     pub labelled: u64,
     /// Whether kernels are searched for; otherwise those of the active version are kept.
     pub searches: bool,
-    /// How many labelled samples there were when kernels were last searched for, this training included.
+    /// How many were taken when kernels were last searched for, this training included.
     pub searched: u64,
 }
 

@@ -1,13 +1,13 @@
 //! What samples there are of a dataset of tiles or sequences: of each where its elements lie, its split and its label.
 //!
-//! Elements stay in their segments. An entry takes about a hundred bytes and its id; the text of a class is held once.
+//! Elements stay in their segments. An entry takes about a hundred bytes and its id; equal labels are held once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use forecastd_config::{DatasetName, SampleDataset};
+use forecastd_config::{DatasetName, SampleDataset, SampleForm};
 use forecastd_models::Timestamp;
-use forecastd_models::dasha::Split;
+use forecastd_models::dasha::{LabelKind, Split, SplitCounts, TrainingSet};
 
 use super::dataset::Recovery;
 use super::files::Files;
@@ -15,7 +15,7 @@ use super::predictions::PredictionState;
 use super::registry::Registry;
 use crate::message::fit_job::Epoch;
 use crate::message::prediction::{KeptPrediction, PredictJob};
-use crate::message::sample::{ComparedMasks, Label, SampleEntry, SamplePlace};
+use crate::message::sample::{ComparedMasks, SampleEntry, SamplePlace};
 use crate::message::snapshot::SampleView;
 
 /// Everything the planner knows of one dataset of samples.
@@ -108,8 +108,8 @@ impl SampleState {
             predictions,
             config: Arc::clone(&self.config),
             unlabelled: self.index.unlabelled,
-            labelled: self.index.labelled,
-            classes: self.index.classes.clone(),
+            labelled: self.index.labelled(),
+            classes: self.index.classes(),
             newest: self.index.newest(),
             files_waiting: self.files.waiting(),
         }
@@ -121,11 +121,10 @@ impl SampleState {
 pub struct SampleIndex {
     samples: HashMap<Arc<str>, Known>,
     unlabelled: [u64; 3],
-    labelled: [u64; 3],
+    /// Of each label the samples that have it.
+    labels: BTreeMap<Arc<LabelKind>, SplitCounts>,
     /// Of each drop the samples whose label, or whose elements under a label, came with it and still count.
-    labelled_by_drop: BTreeMap<i64, u64>,
-    /// Of each class the samples that have it, for training, validation and test.
-    classes: BTreeMap<Arc<str>, [u64; 3]>,
+    labels_by_drop: BTreeMap<i64, BTreeMap<Arc<LabelKind>, u64>>,
     /// How many samples were taken when.
     times: BTreeMap<Timestamp, u64>,
 }
@@ -137,19 +136,10 @@ pub struct Known {
     pub place: SamplePlace,
     /// Its split.
     pub split: Split,
-    /// What is true of it.
-    pub label: Option<KnownLabel>,
+    /// What is true of it, but for the numbers themselves.
+    pub label: Option<Arc<LabelKind>>,
     /// When it was taken.
     pub time: Option<Timestamp>,
-}
-
-/// A label, the texts of classes shared.
-#[derive(Clone, Debug, PartialEq)]
-pub enum KnownLabel {
-    /// Of one class or of several; of a mask those that any of its positions has.
-    Classes(Box<[Arc<str>]>),
-    /// Numbers.
-    Numbers(Box<[f32]>),
 }
 
 impl SampleIndex {
@@ -168,87 +158,107 @@ impl SampleIndex {
         self.times.last_key_value().map(|(time, _)| *time)
     }
 
-    /// Samples with a label, for training, validation and test.
+    /// Samples with a label, for training, validation and test, as they came.
     pub fn labelled(&self) -> [u64; 3] {
-        self.labelled
+        self.labels.values().copied().sum::<SplitCounts>().told
     }
 
     /// Of each class the samples that have it, likewise.
-    pub fn classes(&self) -> &BTreeMap<Arc<str>, [u64; 3]> {
-        &self.classes
+    pub fn classes(&self) -> BTreeMap<Arc<str>, [u64; 3]> {
+        let mut classes = BTreeMap::<_, [u64; 3]>::new();
+        for (kind, counts) in self.labels() {
+            for class in kind.classes() {
+                let counts = counts.told.into_iter();
+                let of_class = classes.entry(Arc::clone(class)).or_default();
+                of_class.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+        }
+        classes
     }
 
-    /// Samples with a label that are new, or otherwise than they were, since this drop.
-    pub fn labelled_since(&self, drop: i64) -> u64 {
-        let later = self.labelled_by_drop.range(drop.saturating_add(1)..);
-        later.map(|(_, samples)| samples).sum()
+    /// Of each label the samples that have it.
+    pub fn labels(&self) -> impl Iterator<Item = (&LabelKind, SplitCounts)> + Clone {
+        self.labels.iter().map(|(kind, counts)| (&**kind, *counts))
+    }
+
+    /// What a training on samples of this form takes.
+    pub fn training_set(&self, form: &SampleForm) -> TrainingSet {
+        TrainingSet::new(form.task, form.outputs(), self.labels())
+    }
+
+    /// Samples that a training takes and that are new, or otherwise than they were, since this drop.
+    pub fn labelled_since(&self, drop: i64, training: &TrainingSet) -> u64 {
+        let later = self.labels_by_drop.range(drop.saturating_add(1)..);
+        let labels = later.flat_map(|(_, labels)| labels);
+        let taken = labels.filter(|(kind, _)| training.takes(kind));
+        taken.map(|(_, samples)| samples).sum()
     }
 
     /// The last drop that brought a label which still counts; before the first one, none.
     pub fn last_labelled(&self) -> Option<i64> {
-        self.labelled_by_drop.last_key_value().map(|(drop, _)| *drop)
+        self.labels_by_drop.last_key_value().map(|(drop, _)| *drop)
     }
 
     fn insert(&mut self, entry: SampleEntry) {
-        let label = entry.label.map(|label| match label {
-            Label::Class(class) => KnownLabel::Classes(Box::new([self.class(&class)])),
-            Label::Classes(classes) => KnownLabel::Classes(classes.iter().map(|class| self.class(class)).collect()),
-            Label::Mask(mask) => KnownLabel::Classes(mask.classes.iter().map(|(class, _)| self.class(class)).collect()),
-            Label::Numbers(numbers) => KnownLabel::Numbers(numbers.into()),
-        });
+        let label = entry.label.map(|label| self.shared(label.kind()));
         let known = Known {
             place: entry.place,
             split: entry.split,
             label,
             time: entry.taken.time,
         };
-        self.count(&known, |count| *count += 1);
+        self.count(&entry.id, &known, |count| *count += 1);
+        let id = Arc::clone(&entry.id);
         if let Some(before) = self.samples.insert(entry.id, known) {
-            self.count(&before, |count| *count -= 1);
-            self.classes.retain(|_, counts| *counts != [0; 3]);
-            forget_nothing(&mut self.labelled_by_drop, Some(before.place.sequence));
-            forget_nothing(&mut self.times, before.time);
+            self.count(&id, &before, |count| *count -= 1);
+            self.forget_nothing(&before);
         }
     }
 
-    fn class(&mut self, text: &str) -> Arc<str> {
-        if let Some((class, _)) = self.classes.get_key_value(text) {
-            return Arc::clone(class);
+    /// The one that others of its kind have.
+    fn shared(&self, kind: LabelKind) -> Arc<LabelKind> {
+        match self.labels.get_key_value(&kind) {
+            Some((known, _)) => Arc::clone(known),
+            None => Arc::new(kind),
         }
-        let class: Arc<str> = text.into();
-        self.classes.insert(Arc::clone(&class), [0; 3]);
-        class
     }
 
-    fn count(&mut self, known: &Known, by: impl Fn(&mut u64)) {
-        let split = known.split as usize;
+    fn count(&mut self, id: &str, known: &Known, by: impl Fn(&mut u64)) {
         if let Some(time) = known.time {
             by(self.times.entry(time).or_default());
         }
-        match &known.label {
-            None => by(&mut self.unlabelled[split]),
-            Some(label) => {
-                by(&mut self.labelled[split]);
-                by(self.labelled_by_drop.entry(known.place.sequence).or_default());
-                if let KnownLabel::Classes(classes) = label {
-                    for class in classes {
-                        by(self
-                            .classes
-                            .entry(Arc::clone(class))
-                            .or_default()
-                            .get_mut(split)
-                            .expect("three splits"));
-                    }
-                }
+        let Some(kind) = &known.label else {
+            by(&mut self.unlabelled[known.split as usize]);
+            return;
+        };
+        self.labels
+            .entry(Arc::clone(kind))
+            .or_default()
+            .count(known.split, id, &by);
+        let of_drop = self.labels_by_drop.entry(known.place.sequence).or_default();
+        by(of_drop.entry(Arc::clone(kind)).or_default());
+    }
+
+    /// Takes counts away that have come to nothing with what was known of a sample.
+    fn forget_nothing(&mut self, before: &Known) {
+        if let Some(time) = before.time.filter(|time| self.times.get(time) == Some(&0)) {
+            self.times.remove(&time);
+        }
+        let Some(kind) = &before.label else {
+            return;
+        };
+        if self.labels.get(kind) == Some(&SplitCounts::default()) {
+            self.labels.remove(kind);
+        }
+        let drop = before.place.sequence;
+        if let Some(of_drop) = self.labels_by_drop.get_mut(&drop) {
+            if of_drop.get(kind) == Some(&0) {
+                of_drop.remove(kind);
+            }
+            if of_drop.is_empty() {
+                self.labels_by_drop.remove(&drop);
             }
         }
-    }
-}
-
-/// Takes a count away that has come to nothing.
-fn forget_nothing<K: Ord>(counts: &mut BTreeMap<K, u64>, key: Option<K>) {
-    if let Some(key) = key.filter(|key| counts.get(key) == Some(&0)) {
-        counts.remove(&key);
     }
 }
 

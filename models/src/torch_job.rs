@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What both sides must agree on. It grows with every change of a type in this module.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The child's first words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Hello {
     pub device: TorchDevice,
     /// CPU threads that libtorch may use.
     pub threads: u32,
+    /// Whether oneDNN computes what networks need on a processor. Not where memory that was written may not be executed:
+    /// then libtorch's own kernels do, which takes about twice as long.
+    pub onednn: bool,
 }
 
 /// Where a child computes.

@@ -1,14 +1,23 @@
 //! Parquet drops made on the spot.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::Float64Type;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// 2026-01-01T00:00:00Z in milliseconds.
 const START: i64 = 1_767_225_600_000;
 const HOUR: i64 = 3_600_000;
+
+/// All rows of a file, a few at a time.
+pub fn rows_of(file: impl AsRef<Path>) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
+    reader.build().unwrap().map(|rows| rows.unwrap()).collect()
+}
 
 fn times(hours: impl IntoIterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMillisecondArray::from_iter_values(

@@ -3,16 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use super::http::{Answer, ask};
 use super::network::{artifact, executable};
-use super::{Daemon, Environment, forecastd, wait_for};
-
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
+use super::{Daemon, Environment, LANDING, forecastd, rows_of, wait_for};
 
 pub const TOKEN: &str = "a-token-of-the-test";
 
@@ -50,17 +47,7 @@ impl Story {
 
     /// Drops a copy of an artifact; its version.
     pub fn drop_artifact(&self, artifact: &Path) -> String {
-        let folder = self.environment.path("incoming/models");
-        fs::create_dir_all(&folder).unwrap();
-        let name = artifact.file_name().unwrap().to_str().unwrap();
-        let hidden = folder.join(format!(".{name}.tmp"));
-        fs::create_dir(&hidden).unwrap();
-        for file in ["weights.safetensors", "model.json", "card.json", "BLAKE3SUMS"] {
-            fs::copy(artifact.join(file), hidden.join(file)).unwrap();
-        }
-        let sums = fs::read(hidden.join("BLAKE3SUMS")).unwrap();
-        fs::rename(hidden, folder.join(name)).unwrap();
-        blake3::hash(&sums).to_string()
+        self.environment.drop_artifact(artifact)
     }
 
     /// Sequences, and the probabilities of both classes that `forecastd predict` gives them.
@@ -73,7 +60,7 @@ impl Story {
         arguments.extend(["--executable", &self.executable, "--threads", "1"]);
         let output = forecastd(&[&["predict"], &arguments[..]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let (samples, scores) = (rows(&file), rows(&out));
+        let (samples, scores) = (rows_of(&file).remove(0), rows_of(&out).remove(0));
         let texts = samples.column_by_name("sequence").unwrap();
         let texts = texts.as_string::<i32>().iter().map(|text| text.unwrap().to_owned());
         let column = |name: &str| {
@@ -94,11 +81,6 @@ impl Story {
             (status == 200 && body.contains(version)).then_some(())
         });
     }
-}
-
-fn rows(file: &Path) -> RecordBatch {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(file).unwrap()).unwrap();
-    reader.build().unwrap().next().unwrap().unwrap()
 }
 
 pub fn infer(daemon: &Daemon, sequences: &[String]) -> Value {

@@ -2,9 +2,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use arrow::array::ArrayRef;
 use tempfile::TempDir;
 
 use super::Daemon;
+use super::network::write;
 
 /// A fresh folder with a configuration in it.
 pub struct Environment {
@@ -12,7 +14,7 @@ pub struct Environment {
 }
 
 /// Quick to settle, quick to give up: stories should not wait.
-const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
+pub const LANDING: &str = "landing: { scan_interval: 200ms, settle: 300ms, patience: 1s }";
 
 impl Environment {
     /// One dataset `d` with this `series` part and forecasts of twelve steps.
@@ -80,6 +82,37 @@ impl Environment {
         let hidden = folder.join(format!(".{name}.tmp"));
         fs::write(&hidden, bytes).unwrap();
         fs::rename(&hidden, folder.join(name)).unwrap();
+    }
+
+    /// The same for columns.
+    pub fn drop_columns(&self, name: &str, columns: Vec<(&str, ArrayRef)>) {
+        let made = self.path("made.parquet");
+        write(&made, columns);
+        self.drop_bytes(name, &fs::read(&made).unwrap());
+    }
+
+    /// Drops a copy of an artifact for the model whose folder is `incoming/models`; its version.
+    pub fn drop_artifact(&self, artifact: &Path) -> String {
+        let folder = self.path("incoming/models");
+        let name = artifact.file_name().unwrap().to_str().unwrap();
+        let hidden = folder.join(format!(".{name}.tmp"));
+        fs::create_dir_all(&hidden).unwrap();
+        for file in ["weights.safetensors", "model.json", "card.json", "BLAKE3SUMS"] {
+            fs::copy(artifact.join(file), hidden.join(file)).unwrap();
+        }
+        let sums = fs::read(hidden.join("BLAKE3SUMS")).unwrap();
+        fs::rename(hidden, folder.join(name)).unwrap();
+        blake3::hash(&sums).to_string()
+    }
+
+    /// The files that `d` has written, the oldest first.
+    pub fn outgoing(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.path("outgoing/d")) else {
+            return Vec::new();
+        };
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        files
     }
 
     /// `forecastd COMMAND --config …`.

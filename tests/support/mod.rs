@@ -12,8 +12,8 @@ mod samples;
 pub mod tools;
 
 pub use daemon::{Daemon, try_get};
-pub use drops::{listed, long, wide};
-pub use environment::{Environment, forecastd};
+pub use drops::{listed, long, rows_of, wide};
+pub use environment::{Environment, LANDING, forecastd};
 pub use page::Page;
 pub use samples::{fixed_tiles, sequences, tiles};
 
@@ -34,9 +34,10 @@ pub fn child_of(parent: u32, name: &str) -> Option<i32> {
 }
 
 /// How many times as long a process of the lowest priority takes here, now, as on a machine of its own: trainings have a
-/// budget of wall time, and what a network has learnt by then should not hang on who else computes.
+/// budget of wall time, and what a network has learnt by then should not hang on who else computes. To be asked before each
+/// training, and stories that train come one at a time (`.config/nextest.toml`), for no budget can be mended later.
 pub fn crowding() -> f64 {
-    let counts = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; times";
+    let counts = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done; times";
     let started = Instant::now();
     let output = std::process::Command::new("nice")
         .args(["-n", "19", "sh", "-c", counts])

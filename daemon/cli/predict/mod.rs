@@ -9,8 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use forecastd_models::dasha::samples::filled;
-use forecastd_models::dasha::{ElementType, ModelDescription, PredictEvent, Task, mask};
+use forecastd_models::dasha::{ElementType, ModelDescription, PredictEvent, Task};
 use indicatif::ProgressBar;
 
 use super::artifact;
@@ -189,7 +188,7 @@ impl Predict {
                 Task::Segment => {
                     rows.masks.extend(bytes);
                     if let Some(letters) = &mut letters {
-                        letters.unsay_fill(&description.element, &mut rows.masks, record)?;
+                        letters.unsay_fill(description, &mut rows.masks)?;
                     }
                 }
                 _ => rows.scores = singles(bytes),
@@ -216,13 +215,11 @@ impl Letters {
     }
 
     /// Takes the classes away from the positions of the next masks that only fill shorter sequences up.
-    fn unsay_fill(&mut self, element: &ElementType, masks: &mut [u8], positions: usize) -> anyhow::Result<()> {
-        let mut record = vec![0; positions];
-        for mask in masks.chunks_exact_mut(positions.max(1)) {
-            let read = self.file.read_exact(&mut record);
-            read.with_context(|| self.path.display().to_string())?;
-            mask::unsay_fill(mask, filled(element, &record, positions));
-        }
+    fn unsay_fill(&mut self, description: &ModelDescription, masks: &mut [u8]) -> anyhow::Result<()> {
+        let mut records = vec![0; masks.len()];
+        let read = self.file.read_exact(&mut records);
+        read.with_context(|| self.path.display().to_string())?;
+        description.unsay_fill(&records, masks);
         Ok(())
     }
 }
@@ -269,6 +266,7 @@ mod tests {
     use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
 
     use super::*;
+    use crate::artifact_fixture::Artifact;
 
     #[test]
     fn masks_of_shorter_sequences_say_nothing_of_what_fills_them_up() {
@@ -276,16 +274,19 @@ mod tests {
         let path = folder.path().join(INPUTS);
         std::fs::write(&path, [0, NO_SYMBOL, NO_SYMBOL, 0, NO_SYMBOL, 1]).expect("written");
         let mut letters = Letters::open(&path).expect("there");
-        let element = ElementType::Symbol {
+        let mut description = Artifact::scoring(0.5).description;
+        description.architecture.task = Task::Segment;
+        description.architecture.input.size = vec![3];
+        description.element = ElementType::Symbol {
             alphabet: "AC".to_owned(),
         };
         for expected in [[1, NO_CLASS, NO_CLASS], [1; 3]] {
             let mut masks = [1; 3];
-            letters.unsay_fill(&element, &mut masks, 3).expect("read");
+            letters.unsay_fill(&description, &mut masks).expect("read");
             assert_eq!(masks, expected);
         }
         let beyond = letters
-            .unsay_fill(&element, &mut [1; 3], 3)
+            .unsay_fill(&description, &mut [1; 3])
             .expect_err("there are no more");
         assert!(beyond.to_string().contains(INPUTS), "{beyond}");
     }

@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use forecastd_config::{SampleForm, SampleLimits};
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::samples::NO_CLASS;
-use forecastd_models::dasha::{CellFormat, ElementType, Split, SplitFractions, Task};
+use forecastd_models::dasha::{CellFormat, ElementType, SPLIT_SEED, Split, SplitFractions, Task};
 
 use super::super::columns::is_text;
 use super::super::decode::check_footer;
@@ -35,9 +35,6 @@ use crate::message::account::{RowAccount, RowReason};
 use crate::message::rejected::{RejectReason, Rejected};
 use crate::message::sample::{Label, MaskLabel, Place, Sample, Taken};
 use places::{Places, elements, kind, schema_fault};
-
-/// Splits that no column tells are the same for ever, so nothing may change what draws them.
-const SPLIT_SEED: u64 = 0;
 
 /// Bytes of samples that a file may hold for each of its own: equal tiles are stored once, and pictures of one colour
 /// take next to nothing.

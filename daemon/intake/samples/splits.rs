@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forecastd_models::dasha::{Random, Split, SplitFractions};
+use forecastd_models::dasha::{Random, Split, SplitFractions, is_cut};
 
 use super::SamplesError;
 use super::source::Source;
@@ -14,14 +14,6 @@ pub(super) fn split_of_word(word: &str) -> Option<Split> {
         "validation" | "val" | "valid" | "dev" => Some(Split::Validation),
         "test" | "testing" => Some(Split::Test),
         _ => None,
-    }
-}
-
-/// Validation's part of the training rows, where a file has a split for test but none for validation.
-fn cut_fractions() -> SplitFractions {
-    SplitFractions {
-        test: 0.0,
-        ..SplitFractions::default()
     }
 }
 
@@ -57,8 +49,7 @@ impl SplitRows {
     /// What identifies the next row.
     pub(super) fn identify(&mut self, id: &[u8]) {
         self.hashed.push(SplitFractions::default().split_of(self.seed, id));
-        self.cut
-            .push(cut_fractions().split_of(self.seed, id) == Split::Validation);
+        self.cut.push(is_cut(self.seed, id));
     }
 
     /// The splits of all rows, and how they came about. `classes` are those of each row, where it has one.

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use forecastd_config::Config;
 use forecastd_models::Timestamp;
+use forecastd_models::dasha::Task;
 
 use super::*;
 use crate::message::account::RowAccount;
 use crate::message::ingest_report::{IngestReport, Outcome};
 use crate::message::landed_file::{Fingerprint, LandedFile, Listing};
-use crate::message::sample::{MaskLabel, Taken};
+use crate::message::sample::{Label, MaskLabel, Taken};
 use crate::message::snapshot::Snapshot;
 use crate::planner::{Command, Event, Planner};
 
@@ -31,11 +32,11 @@ fn the_last_word_on_a_sample_counts_and_no_other() {
     let mut index = SampleIndex::default();
     index.insert(entry("a", 0, Split::Train, None));
     index.insert(entry("b", 1, Split::Test, Some("x")));
-    assert_eq!((index.unlabelled, index.labelled), ([1, 0, 0], [0, 0, 1]));
+    assert_eq!((index.unlabelled, index.labelled()), ([1, 0, 0], [0, 0, 1]));
     index.insert(entry("a", 2, Split::Train, Some("y")));
     index.insert(entry("b", 3, Split::Validation, Some("y")));
-    assert_eq!((index.unlabelled, index.labelled), ([0; 3], [1, 1, 0]));
-    assert_eq!(index.classes, BTreeMap::from([("y".into(), [1, 1, 0])]));
+    assert_eq!((index.unlabelled, index.labelled()), ([0; 3], [1, 1, 0]));
+    assert_eq!(index.classes(), BTreeMap::from([("y".into(), [1, 1, 0])]));
     assert_eq!(index.get("b").map(|known| known.place.row), Some(3));
     assert_eq!(index.iter().len(), 2);
 }
@@ -50,10 +51,10 @@ fn a_sample_with_a_mask_has_every_class_that_any_position_has() {
         ..entry("a", 0, Split::Train, None)
     });
     index.insert(entry("b", 1, Split::Train, None));
-    assert_eq!((index.unlabelled, index.labelled), ([1, 0, 0], [1, 0, 0]));
+    assert_eq!((index.unlabelled, index.labelled()), ([1, 0, 0], [1, 0, 0]));
     let expected = [("land", [1, 0, 0]), ("water", [1, 0, 0])];
     assert_eq!(
-        index.classes,
+        index.classes(),
         expected.map(|(class, counts)| (class.into(), counts)).into()
     );
 }
@@ -88,17 +89,24 @@ fn labels_are_told_by_the_drop_that_brought_them() {
         place: SamplePlace { sequence, row: 0 },
         ..entry
     };
-    assert_eq!((index.last_labelled(), index.labelled_since(0)), (None, 0));
+    let since = |index: &SampleIndex, drop, outputs: &[&str]| {
+        let outputs = outputs.iter().map(|class| (*class).to_owned()).collect();
+        let training = TrainingSet::new(Task::Classify, Some(outputs), index.labels());
+        index.labelled_since(drop, &training)
+    };
+    assert_eq!((index.last_labelled(), since(&index, 0, &["x", "y"])), (None, 0));
     index.insert(in_drop(1, entry("a", 0, Split::Train, Some("x"))));
     index.insert(in_drop(1, entry("b", 0, Split::Train, Some("x"))));
     index.insert(in_drop(4, entry("c", 0, Split::Train, None)));
     index.insert(in_drop(6, entry("d", 0, Split::Test, Some("y"))));
-    assert_eq!((index.last_labelled(), index.labelled_since(0)), (Some(6), 3));
+    assert_eq!((index.last_labelled(), since(&index, 0, &["x", "y"])), (Some(6), 3));
+    assert_eq!(since(&index, 0, &["x"]), 2, "of those that a training takes");
     index.insert(in_drop(9, entry("a", 0, Split::Train, Some("y"))));
-    assert_eq!((index.labelled_since(1), index.labelled_since(6)), (2, 1));
+    assert_eq!([1, 6].map(|drop| since(&index, drop, &["x", "y"])), [2, 1]);
     index.insert(in_drop(10, entry("b", 0, Split::Train, None)));
-    let all: Vec<u64> = [0, 1, 6, 9].map(|drop| index.labelled_since(drop)).to_vec();
-    assert_eq!((index.last_labelled(), all), (Some(9), vec![2, 2, 1, 0]));
+    let all = [0, 1, 6, 9].map(|drop| since(&index, drop, &["x", "y"]));
+    assert_eq!((index.last_labelled(), all), (Some(9), [2, 2, 1, 0]));
+    assert_eq!(index.labels().count(), 1, "what no sample has is forgotten");
 }
 
 fn file(dataset: &str, inode: u64) -> LandedFile {

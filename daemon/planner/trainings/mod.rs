@@ -258,6 +258,7 @@ impl Trainings {
                 config,
                 dataset: &entry.dataset,
                 index,
+                training: &index.training_set(&entry.dataset.form),
                 versions,
                 books: &books,
                 live,

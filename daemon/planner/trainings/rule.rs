@@ -1,11 +1,12 @@
 //! Whether a network is due to be trained, why, and on what: the rule, and nothing that remembers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecastd_config::{DatasetName, ModelName, SampleDataset, SampleForm, Training as Config};
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::card::Candidate;
-use forecastd_models::dasha::{Backbone, BackboneChoice, FEWEST_LIVE, Task};
+use forecastd_models::dasha::{Backbone, BackboneChoice, FEWEST_LIVE, LabelKind, SplitCounts, Task, TrainingSet};
 
 use crate::message::model::{ModelState, ModelVersion};
 use crate::message::training::{Training, TrainingFault, TrainingObstacle, TrainingPlan, TrainingReason};
@@ -28,6 +29,8 @@ pub(super) struct Facts<'a> {
     pub(super) config: &'a Config,
     pub(super) dataset: &'a SampleDataset,
     pub(super) index: &'a SampleIndex,
+    /// What a training takes of them.
+    pub(super) training: &'a TrainingSet,
     /// Of the model.
     pub(super) versions: &'a [ModelVersion],
     /// Of the model: the last training that made a version, and all later ones.
@@ -55,13 +58,16 @@ impl Facts<'_> {
     /// Says whether the network is due to be trained.
     pub(super) fn due(&self, now: Timestamp) -> Due {
         let Some((reason, words)) = self.reason(now) else {
+            if self.would_be_first() {
+                return Due::Cannot(TrainingObstacle::Labels);
+            }
             return self.scheduled().map_or(Due::Not, Due::Later);
         };
         let rest = self.rests_until().filter(|until| now < *until);
         if let Some(until) = rest.filter(|_| reason != TrainingReason::Asked) {
             return Due::Later(until);
         }
-        if let Some(obstacle) = obstacle(&self.dataset.form, self.index) {
+        if let Some(obstacle) = self.obstacle() {
             return Due::Cannot(obstacle);
         }
         let (labelled, last) = (self.labelled(), self.last());
@@ -84,7 +90,7 @@ impl Facts<'_> {
         }
         let Some(last) = self.last() else {
             let (labelled, first) = (self.labelled(), self.config.first);
-            let words = format!("{labelled} samples have a label, {first} were waited for");
+            let words = format!("{labelled} samples have a label to learn from, {first} were waited for");
             return (labelled >= first).then_some((TrainingReason::First, words));
         };
         let fresh = self.fresh(last);
@@ -161,13 +167,68 @@ impl Facts<'_> {
         known_network(self.config, &self.dataset.form, self.active()?)
     }
 
+    /// Samples that a training takes.
     fn labelled(&self) -> u64 {
-        self.index.labelled().iter().sum()
+        let taken = self.index.labels().filter(|(kind, _)| self.training.takes(kind));
+        count(taken)
     }
 
+    /// Those that are new, or otherwise than they were, since the last training.
     fn fresh(&self, last: &Training) -> u64 {
         let same = last.plan.dataset == self.dataset.name;
-        self.index.labelled_since(if same { last.plan.through } else { 0 })
+        self.index
+            .labelled_since(if same { last.plan.through } else { 0 }, self.training)
+    }
+
+    /// Labels that a training takes, and those that the configuration keeps it from taking. Others are of classes that no
+    /// sample for training has.
+    fn all_labels(&self) -> impl Iterator<Item = (&LabelKind, SplitCounts)> {
+        let form = &self.dataset.form;
+        let outputs = form.outputs();
+        let labels = self.index.labels();
+        labels.filter(move |(kind, _)| self.training.takes(kind) || !kind.fits(form.task, outputs.as_deref()))
+    }
+
+    /// Whether there would have been a first training, but for labels that the configuration does not allow.
+    fn would_be_first(&self) -> bool {
+        self.last().is_none() && count(self.all_labels()) >= self.config.first
+    }
+
+    /// Why nothing can be learnt from what a training takes.
+    fn obstacle(&self) -> Option<TrainingObstacle> {
+        let taken = self.index.labels().filter(|(kind, _)| self.training.takes(kind));
+        let obstacle = self.obstacle_in(taken)?;
+        Some(match self.obstacle_in(self.all_labels()) {
+            None => TrainingObstacle::Labels,
+            Some(_) => obstacle,
+        })
+    }
+
+    fn obstacle_in<'a>(&self, labels: impl Iterator<Item = (&'a LabelKind, SplitCounts)>) -> Option<TrainingObstacle> {
+        let mut samples = [0; 3];
+        let mut classes = BTreeMap::<&str, [u64; 3]>::new();
+        for (kind, counts) in labels {
+            let parts = self.training.parts(counts);
+            add(&mut samples, parts);
+            for class in kind.classes() {
+                add(classes.entry(class).or_default(), parts);
+            }
+        }
+        let fewest = match self.dataset.form.task {
+            Task::Classify | Task::Segment => 2,
+            Task::Multilabel => 1,
+            Task::Regress => 0,
+        };
+        let with_samples = |split: usize| classes.values().filter(|parts| parts[split] > 0).count();
+        if samples[0] < FEWEST_TRAINED {
+            Some(TrainingObstacle::NoTraining)
+        } else if samples[1] == 0 {
+            Some(TrainingObstacle::NoValidation)
+        } else if with_samples(0) < fewest || with_samples(1) < fewest {
+            Some(TrainingObstacle::OneClass)
+        } else {
+            None
+        }
     }
 
     /// The last training that made a version.
@@ -201,40 +262,13 @@ pub(super) fn known_network(config: &Config, form: &SampleForm, version: &ModelV
     })
 }
 
-/// Why nothing can be learnt from these samples.
-fn obstacle(form: &SampleForm, index: &SampleIndex) -> Option<TrainingObstacle> {
-    let is_output = |class: &str| {
-        form.labels
-            .as_ref()
-            .is_none_or(|labels| labels.iter().any(|l| l == class))
-    };
-    // Classes without a sample for training are no outputs, and samples of them are left out.
-    let outputs: Vec<[u64; 3]> = match form.task {
-        Task::Regress => vec![index.labelled()],
-        _ => {
-            let classes = index.classes().iter();
-            let outputs = classes.filter(|(class, counts)| is_output(class) && counts[0] > 0);
-            outputs.map(|(_, counts)| *counts).collect()
-        }
-    };
-    let samples = |split: usize| match form.task {
-        Task::Classify => outputs.iter().map(|counts| counts[split]).sum(),
-        _ => index.labelled()[split],
-    };
-    let fewest = match form.task {
-        Task::Classify | Task::Segment => 2,
-        Task::Multilabel | Task::Regress => 1,
-    };
-    let with_samples = |split: usize| outputs.iter().filter(|counts| counts[split] > 0).count();
-    if samples(0) < FEWEST_TRAINED {
-        Some(TrainingObstacle::NoTraining)
-    } else if samples(1) == 0 {
-        Some(TrainingObstacle::NoValidation)
-    } else if with_samples(0) < fewest || with_samples(1) < fewest {
-        Some(TrainingObstacle::OneClass)
-    } else {
-        None
-    }
+fn count<'a>(labels: impl Iterator<Item = (&'a LabelKind, SplitCounts)>) -> u64 {
+    let counts: SplitCounts = labels.map(|(_, counts)| counts).sum();
+    counts.told.iter().sum()
+}
+
+fn add(sums: &mut [u64; 3], more: [u64; 3]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 #[cfg(test)]

@@ -241,22 +241,23 @@ fn a_model_that_is_trained_no_more_has_its_training_given_up() {
 fn what_keeps_a_training_from_being_is_shown_until_other_samples_come() {
     let mut story = Story::new(&["a"]);
     story.trainings.told(Vec::new());
-    let relabel = |split| {
+    let relabel = |split, class: fn(u32) -> u32| {
         (0..20).map(move |row| SampleEntry {
             id: row.to_string().into(),
             place: SamplePlace { sequence: 5, row },
             split,
-            label: Some(Label::Class((row % 2).to_string())),
+            label: Some(Label::Class(class(row).to_string())),
             taken: Default::default(),
             same_elements: false,
             compared: Vec::new(),
         })
     };
-    story.samples[0].extend(relabel(Split::Train));
+    story.samples[0].extend(relabel(Split::Train, |_| 0));
     assert!(story.job().is_none());
     let obstacle = story.trainings.view()[0].obstacle;
-    assert_eq!(obstacle, Some(TrainingObstacle::NoValidation));
-    story.samples[0].extend(relabel(Split::Validation).take(4));
+    assert_eq!(obstacle, Some(TrainingObstacle::OneClass));
+    story.samples[0].extend(relabel(Split::Validation, |row| row % 2).take(4));
+    story.samples[0].extend(relabel(Split::Train, |row| row % 2).skip(4));
     story.begin();
     assert_eq!(story.trainings.view()[0].obstacle, None);
 }

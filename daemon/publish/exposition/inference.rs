@@ -155,15 +155,16 @@ fn write_child(encoder: &mut Encoder, counts: &InferenceCounts) {
         "Times the serving process had to be started again.",
     );
     encoder.sample(name, "", child.restarts as f64);
-    if let (Some(version), Some(device)) = (&child.version, &child.device) {
+    if let (Some(version), Some(device), Some(onednn)) = (&child.version, &child.device, child.onednn) {
         let name = "forecastd_inference_child_info";
         encoder.family(
             name,
             Kind::Gauge,
-            "The libtorch that networks are served by, and its device.",
+            "The libtorch that networks are served by, its device, and whether it computes them by oneDNN.",
         );
         let mut labels = label("version", version);
         push_label(&mut labels, "device", device);
+        push_label(&mut labels, "onednn", if onednn { "true" } else { "false" });
         encoder.sample(name, &labels, 1.0);
     }
 }
@@ -222,6 +223,7 @@ mod tests {
             restarts: 3,
             version: Some("2.11.0".to_owned()),
             device: Some("cpu".to_owned()),
+            onednn: Some(false),
             last_error: None,
         };
         *networks.counts.lock().expect("no panic") = InferenceCounts {
@@ -252,7 +254,7 @@ mod tests {
                 "forecastd_inference_batch_samples_bucket{model=\"m\",le=\"+Inf\"} 2",
                 "forecastd_inference_child_up 1",
                 "forecastd_inference_child_restarts_total 3",
-                "forecastd_inference_child_info{version=\"2.11.0\",device=\"cpu\"} 1",
+                "forecastd_inference_child_info{version=\"2.11.0\",device=\"cpu\",onednn=\"false\"} 1",
             ] {
                 assert!(page.contains(&format!("{line}\n")), "{line}\n{page}");
             }

@@ -70,7 +70,7 @@ pub(super) fn page(exposition: &Exposition, infer: &dyn Infer, now: Timestamp) -
 fn write_page(html: &mut String, exposition: &Exposition, infer: &dyn Infer, now: Timestamp) -> fmt::Result {
     let (snapshot, metrics) = (exposition.snapshot(), exposition.metrics());
     write_status(html, &exposition.readiness(), metrics.started(), &snapshot, now)?;
-    write_datasets(html, &snapshot, metrics, now)?;
+    write_datasets(html, &exposition.readiness(), &snapshot, metrics, now)?;
     write_samples(html, &snapshot, metrics)?;
     write_models(html, &snapshot, infer, metrics, now)?;
     write_predictions(html, &snapshot)?;
@@ -104,9 +104,19 @@ fn write_status(
     )
 }
 
-fn write_datasets(html: &mut String, snapshot: &Snapshot, metrics: &Metrics, now: Timestamp) -> fmt::Result {
+fn write_datasets(
+    html: &mut String,
+    readiness: &Readiness,
+    snapshot: &Snapshot,
+    metrics: &Metrics,
+    now: Timestamp,
+) -> fmt::Result {
     if snapshot.datasets.is_empty() && snapshot.samples.is_empty() {
-        return html.write_str("<p>No dataset yet.</p>\n");
+        let serves_only = *readiness == Readiness::Ready && !snapshot.models.is_empty();
+        return html.write_str(match serves_only {
+            true => "<p>No datasets: this service answers requests for the models below.</p>\n",
+            false => "<p>No dataset yet.</p>\n",
+        });
     }
     if snapshot.datasets.is_empty() {
         return Ok(());

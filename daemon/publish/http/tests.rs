@@ -327,6 +327,31 @@ fn the_page_for_people_says_of_each_model_what_answers_and_what_is_trained() {
 }
 
 #[test]
+fn a_service_that_only_serves_models_says_so_on_the_page_for_people() {
+    let stage = Stage::new(1000);
+    stage.publish_models(models(&stage));
+    let page = || landing::page(&stage.exposition, &*stage.networks, NOW);
+    assert!(page().contains("No dataset yet"), "they may still come");
+    stage.readiness.send_replace(Readiness::Ready);
+    let ready = page();
+    assert!(
+        ready.contains("answers requests for the models below") && !ready.contains("No dataset yet"),
+        "{ready}"
+    );
+}
+
+#[test]
+fn networks_that_answer_without_onednn_are_told_on_the_page_for_people() {
+    let stage = Stage::new(1000);
+    stage.publish_models(models(&stage));
+    let told = |onednn| {
+        stage.networks.counts.lock().expect("no panic").child.onednn = onednn;
+        landing::page(&stage.exposition, &*stage.networks, NOW).contains("without oneDNN")
+    };
+    assert_eq!([None, Some(true), Some(false)].map(told), [false, false, true]);
+}
+
+#[test]
 fn a_hostile_channel_name_is_text_on_the_page_for_people() {
     let stage = Stage::new(1000);
     let name = "</table><script src=//evil>'\"\u{1b}";

@@ -265,8 +265,8 @@ impl ServiceFamilies {
             ),
             torch_info: to.gauges(
                 "forecastd_torch_info",
-                "The libtorch that the child runs on, and its device.",
-                &["version", "device"],
+                "The libtorch that the child runs on, its device, and whether it computes networks by oneDNN.",
+                &["version", "device", "onednn"],
             ),
             torch_fits: to.counter("forecastd_torch_fits_total", "Channels that the libtorch child fitted."),
             torch_fits_unsure: to.counter(

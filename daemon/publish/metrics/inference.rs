@@ -10,23 +10,15 @@ use forecastd_config::{Model, ModelName};
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::families::Register;
+use crate::message::inference::InferenceError;
 
-/// Why a request has no answer, `cancelled` where its client did not wait for one; each starts at zero, so that the first one is seen to rise.
-pub(in crate::publish) const REASONS: [&str; 13] = [
-    "busy",
-    "cancelled",
-    "deadline",
-    "failed",
-    "input",
-    "not_ready",
-    "overload",
-    "poison",
-    "slow",
-    "stopping",
-    "too_large",
-    "unavailable",
-    "unknown",
-];
+/// Why a request has no answer though no network was asked: `cancelled` where its client did not wait for one.
+const OWN_REASONS: [&str; 4] = ["busy", "cancelled", "slow", "too_large"];
+
+/// Why a request has no answer; each starts at zero, so that the first one is seen to rise.
+pub(in crate::publish) fn reasons() -> impl Iterator<Item = &'static str> {
+    OWN_REASONS.into_iter().chain(InferenceError::LABELS)
+}
 
 /// From the head of a request to its answer. Models are those of the configuration: other names are clients' to choose.
 #[derive(Debug)]
@@ -71,13 +63,13 @@ impl InferenceFamilies {
         for gone in known.difference(&now) {
             // An error means that the label set is not there, which is what is wanted.
             let _ = self.requests.remove_label_values(&[gone]);
-            for reason in REASONS {
+            for reason in reasons() {
                 let _ = self.failures.remove_label_values(&[gone, reason]);
             }
         }
         for model in &now {
             self.requests.with_label_values(&[model]);
-            for reason in REASONS {
+            for reason in reasons() {
                 self.failures.with_label_values(&[&**model, reason]);
             }
         }

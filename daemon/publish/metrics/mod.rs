@@ -356,8 +356,9 @@ impl Metrics {
         let before = service.torch_restarts.get();
         service.torch_restarts.inc_by(status.restarts.saturating_sub(before));
         service.torch_info.reset();
-        if let (Some(version), Some(device)) = (&status.version, &status.device) {
-            service.torch_info.with_label_values(&[version, device]).set(1);
+        if let (Some(version), Some(device), Some(onednn)) = (&status.version, &status.device, status.onednn) {
+            let labels = [version, device, &onednn.to_string()];
+            service.torch_info.with_label_values(&labels).set(1);
         }
     }
 
@@ -387,7 +388,7 @@ impl Metrics {
         self.inference.asked(model);
     }
 
-    /// It was not answered, for one of [`inference::REASONS`].
+    /// It was not answered, for one of [`inference::reasons`].
     pub(super) fn inference_failed(&self, model: &str, reason: &'static str) {
         self.inference.failed(model, reason);
     }

@@ -234,6 +234,7 @@ fn the_libtorch_child_has_one_info_and_its_restarts_never_fall() {
         restarts,
         version: Some("2.11.0".into()),
         device: device.map(str::to_owned),
+        onednn: device.map(|device| device == "cuda"),
         last_error: None,
     };
     for (told, up, restarts, device) in [
@@ -247,7 +248,10 @@ fn the_libtorch_child_has_one_info_and_its_restarts_never_fall() {
         assert_eq!(samples["forecastd_torch_up"], up);
         assert_eq!(samples["forecastd_torch_restarts_total"], restarts);
         let info: Vec<&String> = samples.keys().filter(|series| series.contains("torch_info")).collect();
-        let expected = device.map(|device| format!("forecastd_torch_info{{device=\"{device}\",version=\"2.11.0\"}}"));
+        let expected = device.map(|device| {
+            let onednn = device == "cuda";
+            format!("forecastd_torch_info{{device=\"{device}\",onednn=\"{onednn}\",version=\"2.11.0\"}}")
+        });
         assert_eq!(info, expected.iter().collect::<Vec<_>>());
     }
 }

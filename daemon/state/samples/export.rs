@@ -3,16 +3,16 @@
 //! They may be gigabytes, so this is no work for the thread that writes the state: it has a look at the ledger of its own,
 //! and segments of samples never change and never go.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use forecastd_config::{DatasetName, SampleForm};
-use forecastd_models::dasha::{CellFormat, SampleSet, Task};
+use forecastd_models::dasha::{CellFormat, LabelKind, SampleSet, SplitCounts, TrainingSet};
 
 use super::segment::Kept;
-use crate::message::sample::{Label, MaskLabel, SampleEntry, SamplePlace};
+use crate::message::sample::{Label, SampleEntry, SamplePlace};
 use crate::state::error::StateError;
 use crate::state::ledger::Ledger;
 
@@ -24,6 +24,8 @@ pub struct Exported {
     /// Samples that have a label, but none that can be used: of a class that is not learnt, or a mask whose numbers were
     /// called otherwise when it came.
     pub left_out: u64,
+    /// Whether validation got a part of the samples for training, since none was for it.
+    pub cuts: bool,
 }
 
 /// A look at samples, beside a daemon or without one.
@@ -43,8 +45,8 @@ impl SampleExport {
     }
 
     /// Writes every sample that has a label, and came with this drop or before, into a folder, in the order in which they
-    /// were committed; the description comes last. Labels that the form no longer allows leave their samples out. Without
-    /// any, an empty set. `goes_on` is asked before each.
+    /// were committed; the description comes last. Which are left out and which are for validation is [`TrainingSet`]'s to
+    /// say. Without any, an empty set. `goes_on` is asked before each.
     ///
     /// # Errors
     /// A damaged segment, samples of another shape, a folder that cannot be written, or it is not to go on.
@@ -65,7 +67,7 @@ impl SampleExport {
         entries.retain(|entry| entry.place.sequence <= through);
         entries.retain(|entry| entry.label.is_some());
         let labelled = entries.len() as u64;
-        let labels = labels(form, &entries);
+        let training = training_set(form, &entries);
         fs::create_dir_all(folder).map_err(StateError::io("make the folder", folder))?;
         // A folder with a description is whole, so what describes an earlier attempt goes first.
         let description = folder.join("samples.json");
@@ -81,7 +83,7 @@ impl SampleExport {
             input: form.shape.clone(),
             element: form.element.clone(),
             task: form.task,
-            labels,
+            labels: training.outputs().to_vec(),
             hash: String::new(),
             cells: CellFormat {
                 layout: form.layout,
@@ -98,7 +100,7 @@ impl SampleExport {
                 return Err(StateError::GivenUp);
             }
             let label = kept.label.and_then(Label::from_json);
-            let Some(label) = label.filter(|label| fits(set.task, &set.labels, label)) else {
+            let Some(label) = label.filter(|label| training.takes(&label.kind())) else {
                 return Ok(());
             };
             if kept.elements.len() != set.input_bytes() {
@@ -111,7 +113,7 @@ impl SampleExport {
             let Some(target) = target_of(&set, &label, kept.mask) else {
                 return Ok(());
             };
-            let split = [kept.split as u8];
+            let split = [training.split(kept.split, kept.id) as u8];
             hasher.update(&target).update(&split).update(kept.elements);
             inputs.append(kept.elements)?;
             targets.append(&target)?;
@@ -132,37 +134,28 @@ impl SampleExport {
         partial.finish()?;
         let renamed = fs::rename(folder.join("samples.json.partial"), &description);
         renamed.map_err(StateError::io("rename into place", &description))?;
-        let left_out = labelled - set.count;
-        Ok(Exported { set, left_out })
+        Ok(Exported {
+            left_out: labelled - set.count,
+            cuts: training.cuts(),
+            set,
+        })
     }
 }
 
-/// Names of the outputs: the closed set, or every class that a training sample has.
-fn labels(form: &SampleForm, entries: &[SampleEntry]) -> Vec<String> {
-    if let Some(labels) = &form.labels {
-        return labels.clone();
-    }
-    if form.task == Task::Regress {
-        return form.columns.label.iter().cloned().collect();
-    }
-    let trained = entries.iter().filter(|entry| entry.split as u8 == 0);
-    let labels = trained.filter_map(|entry| entry.label.as_ref());
-    let classes: BTreeSet<&String> = labels.flat_map(Label::classes).collect();
-    classes.into_iter().cloned().collect()
-}
-
-/// Whether a label fits the task and the outputs. Of a mask its own numbers have the last word.
-fn fits(task: Task, labels: &[String], label: &Label) -> bool {
-    match (task, label) {
-        (Task::Classify, Label::Class(_)) | (Task::Multilabel, Label::Classes(_)) | (Task::Segment, Label::Mask(_)) => {
-            label.classes().all(|class| labels.contains(class))
+/// What a training takes of these samples.
+fn training_set(form: &SampleForm, entries: &[SampleEntry]) -> TrainingSet {
+    let mut counts = BTreeMap::<LabelKind, SplitCounts>::new();
+    for entry in entries {
+        if let Some(label) = &entry.label {
+            let counts = counts.entry(label.kind()).or_default();
+            counts.count(entry.split, &entry.id, |count| *count += 1);
         }
-        (Task::Regress, Label::Numbers(numbers)) => numbers.len() == labels.len(),
-        _ => false,
     }
+    let counts = counts.iter().map(|(kind, counts)| (kind, *counts));
+    TrainingSet::new(form.task, form.outputs(), counts)
 }
 
-/// A sample's target record. None where the numbers in its mask were called otherwise when it came.
+/// A sample's target record. None where a label is not one for this set, or its mask is not there.
 fn target_of(set: &SampleSet, label: &Label, mask: Option<&[u8]>) -> Option<Vec<u8>> {
     let place = |class: &String| set.labels.iter().position(|label| label == class);
     Some(match label {
@@ -175,10 +168,7 @@ fn target_of(set: &SampleSet, label: &Label, mask: Option<&[u8]>) -> Option<Vec<
             record
         }
         Label::Numbers(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-        Label::Mask(label) => {
-            let mask = mask.filter(|mask| mask.len() == set.target_bytes())?;
-            (MaskLabel::of(mask, &set.labels).as_ref() == Some(label)).then(|| mask.to_vec())?
-        }
+        Label::Mask(_) => mask.filter(|mask| mask.len() == set.target_bytes())?.to_vec(),
     })
 }
 

@@ -166,13 +166,12 @@ impl Store {
             return Ok(Vec::new());
         };
         let said = self.ledger.said_masks(dataset, id, content, truth.len())?;
-        let place = label.places(truth);
         let compared = said.into_iter().map(|said| {
-            let said_place = said.label.places(&said.mask);
             let pairs = mask::compare(truth, &said.mask).into_iter();
             // No sample has as many positions as four bytes count.
-            let placed =
-                pairs.filter_map(|(truth, said, count)| Some((said_place(said)?, place(truth)?, count as u32)));
+            let placed = pairs.filter_map(|(of_truth, of_said, count)| {
+                Some((said.label.place(of_said)?, label.place(of_truth)?, count as u32))
+            });
             ComparedMask {
                 version: said.version,
                 said: names.of(&said.label),
@@ -217,7 +216,7 @@ struct Names(HashSet<Arc<[String]>>);
 
 impl Names {
     fn of(&mut self, label: &MaskLabel) -> Arc<[String]> {
-        let names: Vec<String> = label.classes.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = label.classes.iter().map(|(_, name, _)| name.clone()).collect();
         if let Some(known) = self.0.get(names.as_slice()) {
             return Arc::clone(known);
         }

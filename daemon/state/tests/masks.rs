@@ -214,7 +214,7 @@ fn a_run_gets_masks_as_long_as_their_numbers_are_called_what_they_were() {
     let read = |name: &str| fs::read(folder.path().join(name)).expect("written");
     let write = |labels: &str| {
         let written = export.write(&"a".into(), &form(labels), i64::MAX, folder.path(), &|| true);
-        let Exported { set, left_out } = written.expect("exported");
+        let Exported { set, left_out, .. } = written.expect("exported");
         assert_eq!(set.count + left_out, 3, "nothing is left out in silence");
         set
     };

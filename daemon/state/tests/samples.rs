@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use forecastd_config::{Config, SampleForm};
-use forecastd_models::dasha::Split;
+use forecastd_models::dasha::{Split, is_cut};
 
 use super::crash::at_every_step;
 use super::*;
@@ -52,7 +52,11 @@ pub(super) fn give(scene: &mut Scene, number: u64, samples: Vec<Sample>) -> Resu
 pub(super) fn try_commit(scene: &mut Scene, number: u64, told: &[Told]) -> Result<CommittedSamples, StateError> {
     let sample = |(id, elements, label): &Told| Sample {
         id: (*id).to_owned(),
-        split: if id.starts_with('t') { Split::Test } else { Split::Train },
+        split: match id.as_bytes()[0] {
+            b't' => Split::Test,
+            b'v' => Split::Validation,
+            _ => Split::Train,
+        },
         label: label.map(|label| class(label).to_json()),
         mask: None,
         taken: Taken::default(),
@@ -196,6 +200,47 @@ fn form() -> SampleForm {
 }
 
 #[test]
+fn a_run_whose_samples_are_none_for_validation_gets_a_part_of_those_for_training() {
+    let mut scene = Scene::new();
+    let ids: Vec<String> = (0..40).map(|row| format!("{row}")).collect();
+    let samples = |ids: &[String], split| {
+        let samples = ids.iter().map(|id| Sample {
+            id: id.clone(),
+            split,
+            label: Some(class(if id.len() == 1 { "x" } else { "y" }).to_json()),
+            mask: None,
+            taken: Taken::default(),
+            elements: vec![1, 2],
+        });
+        samples.collect::<Vec<Sample>>()
+    };
+    give(&mut scene, 1, samples(&ids[..30], Split::Train)).expect("committed");
+    give(&mut scene, 2, samples(&ids[30..], Split::Test)).expect("committed");
+    let folder = tempfile::tempdir().expect("a folder");
+    let export = SampleExport::open(scene.folder.path()).expect("beside the writer");
+    let splits = |labels: Option<&[&str]>| {
+        let labels = labels.map(|labels| labels.iter().map(|label| (*label).to_owned()).collect());
+        let form = SampleForm { labels, ..form() };
+        let exported = export.write(&"a".into(), &form, i64::MAX, folder.path(), &|| true);
+        let splits = fs::read(folder.path().join("splits.bin")).expect("written");
+        (exported.expect("exported").cuts, splits)
+    };
+    let expected = ids.iter().enumerate().map(|(row, id)| match row {
+        30.. => Split::Test as u8,
+        _ => u8::from(is_cut(0, id.as_bytes())),
+    });
+    let expected: Vec<u8> = expected.collect();
+    assert_eq!(splits(None), (true, expected.clone()));
+    assert!(expected.contains(&1), "{expected:?}");
+    let told = ["v".to_owned(), "vv".to_owned()];
+    give(&mut scene, 3, samples(&told[1..], Split::Validation)).expect("committed");
+    let (cuts, found) = splits(None);
+    assert!(!cuts, "one is for validation now");
+    assert_eq!(found[..30], [0; 30]);
+    assert!(splits(Some(&["x"])).0, "it is of a class that is not learnt");
+}
+
+#[test]
 fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
     let mut scene = Scene::new();
     let told = [
@@ -204,27 +249,31 @@ fn a_run_gets_the_labelled_samples_and_the_classes_that_can_be_learnt() {
         ("c", [5, 6], Some("x")),
         ("t", [7, 8], Some("x")),
         ("t2", [9, 9], Some("only in test")),
+        ("v", [7, 7], Some("x")),
     ];
     commit(&mut scene, 1, &told);
     commit(&mut scene, 2, &[("a", [1, 2], Some("x")), ("d", [8, 8], Some("y"))]);
     let folder = tempfile::tempdir().expect("a folder");
     let export = SampleExport::open(scene.folder.path()).expect("beside the writer");
     let write = |form: &_, through, goes_on: bool| export.write(&"a".into(), form, through, folder.path(), &|| goes_on);
-    let Exported { set, left_out } = write(&form(), i64::MAX, true).expect("exported");
-    assert_eq!((set.count, set.labels), (4, vec!["x".to_owned(), "y".to_owned()]));
+    let Exported { set, left_out, cuts } = write(&form(), i64::MAX, true).expect("exported");
+    assert_eq!(
+        (set.count, set.labels, cuts),
+        (5, vec!["x".to_owned(), "y".to_owned()], false)
+    );
     assert_eq!(left_out, 1, "of a class that is only in test");
     let read = |name: &str| fs::read(folder.path().join(name)).expect("written");
-    assert_eq!(read("inputs.bin"), [5, 6, 7, 8, 1, 2, 8, 8]);
-    assert_eq!(read("splits.bin"), [0, 2, 0, 0]);
-    assert_eq!(read("targets.bin"), [0_u32, 0, 0, 1].map(u32::to_le_bytes).concat());
+    assert_eq!(read("inputs.bin"), [5, 6, 7, 8, 7, 7, 1, 2, 8, 8]);
+    assert_eq!(read("splits.bin"), [0, 2, 1, 0, 0]);
+    assert_eq!(read("targets.bin"), [0_u32, 0, 0, 0, 1].map(u32::to_le_bytes).concat());
     let described = serde_json::from_slice::<forecastd_models::dasha::SampleSet>(&read("samples.json"));
-    assert_eq!(described.expect("a description").count, 4);
+    assert_eq!(described.expect("a description").count, 5);
     commit(&mut scene, 3, &[("e", [1, 1], Some("x"))]);
     let mut other = form();
     other.shape.bands = 3;
     let earlier = write(&form(), 1, true).expect("exported");
     assert_eq!(
-        earlier.set.count, 2,
+        earlier.set.count, 3,
         "what a later drop says otherwise is not of the first"
     );
     assert!(matches!(write(&form(), i64::MAX, false), Err(StateError::GivenUp)));

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use forecastd_config::SampleForm;
 use forecastd_models::dasha::live::{THERE, likeliest};
-use forecastd_models::dasha::samples::filled;
 use forecastd_models::dasha::{ModelDescription, Task, mask};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -92,24 +91,11 @@ impl Predictor {
         }
     }
 
-    /// What a version says of samples whose records lie end to end: one answer each, in their order. Of positions that only
-    /// fill a sequence up it says nothing.
+    /// What a version says of samples whose records lie end to end: one answer each, in their order.
     ///
     /// # Errors
     /// When not all of them can be answered just now.
     pub fn ask(&self, version: &ModelVersion, inputs: &[u8]) -> Result<Vec<Answer>, AskError> {
-        let description = &version.facts.description;
-        let mut answers = self.ask_in_pieces(version, inputs)?;
-        for (answer, record) in answers.iter_mut().zip(inputs.chunks(description.input_bytes().max(1))) {
-            if let Ok(Outputs::Classes(mask)) = answer {
-                let filled = filled(&description.element, record, mask.len());
-                mask::unsay_fill(mask, filled);
-            }
-        }
-        Ok(answers)
-    }
-
-    fn ask_in_pieces(&self, version: &ModelVersion, inputs: &[u8]) -> Result<Vec<Answer>, AskError> {
         let record = version.facts.description.input_bytes().max(1);
         let mut answers = Vec::with_capacity(inputs.len() / record);
         // Halves that are still to be asked, the next one last.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use forecastd_models::Timestamp;
-use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
+use forecastd_models::dasha::samples::NO_CLASS;
 use forecastd_models::dasha::{ElementType, Metric};
 use tokio::runtime::Runtime;
 
@@ -241,29 +241,6 @@ fn a_mask_is_an_answer_like_any_other() {
 }
 
 #[test]
-fn of_the_fill_of_a_shorter_sequence_nothing_is_said() {
-    let scene = Scene::answering(|samples, _| Ok(Outputs::Classes(vec![1; samples.len()])));
-    let mut version = version();
-    let mut facts = (*version.facts).clone();
-    facts.description.element = ElementType::Symbol {
-        alphabet: "AC".to_owned(),
-    };
-    facts.description.architecture.input.size = vec![3];
-    version.facts = Arc::new(facts);
-    let answers = scene.predictor.ask(&version, &[0, 1, 1, 0, NO_SYMBOL, NO_SYMBOL]);
-    let answers = answers.expect("answered");
-    assert_eq!(
-        answers,
-        [[1, 1, 1], [1, NO_CLASS, NO_CLASS]].map(|mask| Ok(Outputs::Classes(mask.to_vec())))
-    );
-    let Ok(outputs) = &answers[1] else { panic!("a mask") };
-    let Some((Label::Mask(label), _)) = said(&version.facts.description, outputs) else {
-        panic!("a mask")
-    };
-    assert_eq!(label.classes, [("yes".to_owned(), 1)], "what shares are counted of");
-}
-
-#[test]
 fn outputs_say_the_likeliest_class_those_that_are_there_numbers_or_what_is_in_a_mask() {
     let mut description = version().facts.description.clone();
     let mut say = |task, outputs: Outputs| {
@@ -285,8 +262,16 @@ fn outputs_say_the_likeliest_class_those_that_are_there_numbers_or_what_is_in_a_
     let Some((Label::Mask(label), None)) = say(Task::Segment, mask(&[1, 1, 0])) else {
         panic!("a mask")
     };
-    assert_eq!(label.classes, [("no".to_owned(), 1), ("yes".to_owned(), 2)]);
+    assert_eq!(label.classes, [(0, "no".to_owned(), 1), (1, "yes".to_owned(), 2)]);
     assert_eq!(say(Task::Segment, mask(&[2])), None, "a class without a name");
+    let Some((Label::Mask(label), None)) = say(Task::Segment, mask(&[1, NO_CLASS, NO_CLASS])) else {
+        panic!("a mask")
+    };
+    assert_eq!(
+        label.classes,
+        [(1, "yes".to_owned(), 1)],
+        "nothing is said of what fills a sequence up"
+    );
     let [one, other] = [mask(&[1, 1, 0, 0]), mask(&[1, 0, 0, 0])];
     assert_eq!(agreement(&one, &other, false), 0.75);
     assert_eq!(agreement(&scores(&[0.3]), &scores(&[0.4]), true), 1.0);

@@ -103,6 +103,7 @@ fn hello(protocol: u32) -> Hello {
         libtorch: "2.11.0".to_owned(),
         device: TorchDevice::Cpu,
         threads: 1,
+        onednn: false,
     }
 }
 

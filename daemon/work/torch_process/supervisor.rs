@@ -199,10 +199,14 @@ impl Supervisor {
     }
 
     fn welcome(&mut self, hello: Hello) {
-        info!(libtorch = hello.libtorch, device = ?hello.device, threads = hello.threads, "libtorch child is up");
+        info!(
+            libtorch = hello.libtorch, device = ?hello.device, threads = hello.threads, onednn = hello.onednn,
+            "libtorch child is up"
+        );
         self.status.up = true;
         self.status.last_error = None;
         self.status.device = Some(hello.device.label().to_owned());
+        self.status.onednn = Some(hello.onednn);
         self.status.version = Some(hello.libtorch);
     }
 

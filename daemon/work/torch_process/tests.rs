@@ -66,6 +66,7 @@ fn a_child_starts_with_the_first_call_and_ends_with_its_supervisor() {
         restarts: 0,
         version: Some("2.11.0".to_owned()),
         device: Some("cpu".to_owned()),
+        onednn: Some(false),
         last_error: None,
     };
     let down = TorchStatus {
@@ -90,7 +91,7 @@ fn a_call_learns_how_its_child_came_to_its_end() {
         ),
         (
             "speak another protocol",
-            "there is no child, the last one speaks protocol 3, the daemon 2",
+            "there is no child, the last one speaks protocol 4, the daemon 3",
         ),
         (
             "babble",

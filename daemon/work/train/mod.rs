@@ -63,8 +63,8 @@ pub struct Setting {
     pub threads: NonZeroUsize,
 }
 
-/// Lays out the samples of a job in the folder of its run, as long as the last argument says so; why it cannot, in words.
-pub type Prepare = dyn FnMut(&TrainJob, &Path, &dyn Fn() -> bool) -> Result<(), String> + Send;
+/// Lays out the samples of a job in the folder of its run, as long as the last argument says so; why it cannot.
+pub type Prepare = dyn FnMut(&TrainJob, &Path, &dyn Fn() -> bool) -> Result<(), TrainingFailure> + Send;
 
 /// The room. Dropping it ends the child and joins the thread.
 #[derive(Debug)]
@@ -164,11 +164,10 @@ impl Room {
         let progress = Progress::new(&job.model, 0.0, job.job.budget.seconds.unwrap_or(0.0));
         (self.tell)(Told::Progress(progress.state()));
         let written = fs::create_dir_all(folder).and_then(|()| folder::write(folder, folder::JOB, &job.job));
-        let failed = |detail: String| failure(TrainingFault::Disk, detail);
-        written.map_err(|error| failed(format!("{}: {error}", folder.display())))?;
+        written.map_err(|error| failure(TrainingFault::Disk, format!("{}: {error}", folder.display())))?;
         let wishes = Arc::clone(&self.wishes);
-        (self.prepare)(job, folder, &|| wishes.wants(job.id)).map_err(|detail| match wishes.wants(job.id) {
-            true => failed(detail),
+        (self.prepare)(job, folder, &|| wishes.wants(job.id)).map_err(|fault| match wishes.wants(job.id) {
+            true => fault,
             false => failure(TrainingFault::Cancelled, "it was given up".to_owned()),
         })
     }

@@ -25,13 +25,14 @@ struct Scene {
 impl Scene {
     fn new(script: &str) -> Self {
         Self::preparing(script, |_, folder, _| {
-            fs::write(folder.join("samples.json"), "{}").map_err(|error| error.to_string())
+            let written = fs::write(folder.join("samples.json"), "{}");
+            written.map_err(|error| failure(TrainingFault::Disk, error.to_string()))
         })
     }
 
     fn preparing(
         script: &str,
-        prepare: impl FnMut(&TrainJob, &Path, &dyn Fn() -> bool) -> Result<(), String> + Send + 'static,
+        prepare: impl FnMut(&TrainJob, &Path, &dyn Fn() -> bool) -> Result<(), TrainingFailure> + Send + 'static,
     ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let executable = dir.path().join("child");
@@ -180,9 +181,11 @@ fn what_the_child_says_cannot_be_is_not_tried_again() {
 
 #[test]
 fn samples_that_cannot_be_laid_out_and_a_child_that_is_not_there_are_told_apart() {
-    let scene = Scene::preparing("exit 0", |_, _, _| Err("the segment is gone".to_owned()));
+    let told = (TrainingFault::Configuration, "none has such a label".to_owned());
+    let (fault, detail) = told.clone();
+    let scene = Scene::preparing("exit 0", move |_, _, _| Err(failure(fault, detail.clone())));
     scene.send(1);
-    assert_eq!(scene.fault(), (TrainingFault::Disk, "the segment is gone".to_owned()));
+    assert_eq!(scene.fault(), told);
     let scene = Scene::new("exit 0");
     fs::remove_file(scene.dir.path().join("child")).expect("removed");
     scene.send(1);

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::architecture::{Architecture, ArchitectureError, Task};
 use super::augmentation::complement_bands;
 use super::normalisation::Scaling;
-use super::samples::{CellFormat, ElementType, NO_CLASS, input_bytes};
+use super::samples::{CellFormat, ElementType, NO_CLASS, filled, input_bytes};
 use super::windows::SeriesWindows;
 
 /// The format that is written, and the only one that is read.
@@ -96,6 +96,20 @@ impl ModelDescription {
         }
     }
 
+    /// Takes the classes away from the positions of answers that only fill shorter sequences up: a network says something
+    /// of each, and of those it means nothing. Inputs and answers are the records of the same samples.
+    pub fn unsay_fill(&self, inputs: &[u8], answers: &mut [u8]) {
+        let is_filled_up = matches!(self.element, ElementType::Symbol { .. });
+        if self.architecture.task != Task::Segment || !is_filled_up {
+            return;
+        }
+        let (input, output) = (self.input_bytes().max(1), self.output_bytes().max(1));
+        for (input, mask) in inputs.chunks_exact(input).zip(answers.chunks_exact_mut(output)) {
+            let filled = filled(&self.element, input, mask.len());
+            mask[filled..].fill(NO_CLASS);
+        }
+    }
+
     /// Whether its parts fit one another: everything a reader of an untrusted file must ask before it builds.
     ///
     /// # Errors
@@ -156,6 +170,7 @@ pub fn has_two_strands(element: &ElementType, task: Task) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::dasha::normalisation::Normalisation;
+    use crate::dasha::samples::NO_SYMBOL;
     use crate::dasha::{Backbone, Extras, InputShape};
     use crate::time::Timestamp;
 
@@ -206,6 +221,23 @@ pub(crate) mod tests {
         description.element = ElementType::F32;
         description.architecture.task = Task::Segment;
         assert_eq!((description.input_bytes(), description.output_bytes()), (2000, 100));
+    }
+
+    #[test]
+    fn of_the_positions_that_fill_a_sequence_up_an_answer_says_nothing() {
+        let mut description = sound();
+        description.architecture.input.size = vec![3];
+        let inputs = [0, 1, 1, 0, NO_SYMBOL, 4, 2, NO_SYMBOL, NO_SYMBOL];
+        let unsaid = |description: &ModelDescription| {
+            let mut answers = [1; 9];
+            description.unsay_fill(&inputs, &mut answers);
+            answers
+        };
+        assert_eq!(unsaid(&description), [1; 9], "an answer for each sequence is no mask");
+        description.architecture.task = Task::Segment;
+        assert_eq!(unsaid(&description), [1, 1, 1, 1, 1, 1, 1, NO_CLASS, NO_CLASS]);
+        description.element = ElementType::U8;
+        assert_eq!(unsaid(&description), [1; 9], "pixels fill nothing up");
     }
 
     #[test]

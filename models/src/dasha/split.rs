@@ -7,6 +7,19 @@ use thiserror::Error;
 use super::samples::Split;
 use super::sip_hash::sip_hash;
 
+/// The seed of splits that nobody gives one: those of the daemon.
+pub const SPLIT_SEED: u64 = 0;
+
+/// Whether validation gets a sample that was told to be for training, where samples are told their splits and none is for
+/// validation. It gets its usual part, 15 %.
+pub fn is_cut(seed: u64, id: &[u8]) -> bool {
+    let fractions = SplitFractions {
+        test: 0.0,
+        ..SplitFractions::default()
+    };
+    fractions.split_of(seed, id) == Split::Validation
+}
+
 /// The parts that validation and test get; training has the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// What both sides must agree on. It grows with every change of a type in this module.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the daemon asks of the serving child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::device::{self, Placement};
 use crate::job;
+use crate::onednn;
 use crate::parent::{self, LAST_WORDS};
 use crate::wire::{self, WireError};
 
@@ -40,6 +41,7 @@ pub fn hello(placement: &Placement) -> Hello {
         libtorch: device::libtorch_version(),
         device: placement.described.clone(),
         threads: tch::get_num_threads().unsigned_abs(),
+        onednn: onednn::advice().is_none(),
     }
 }
 

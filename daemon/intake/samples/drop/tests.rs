@@ -204,7 +204,11 @@ fn masked(masks: ArrayRef, keys: &str) -> Result<(Vec<Sample>, Found), Rejected>
 /// What is in a sample's mask.
 fn in_mask(sample: &Sample) -> Vec<(String, u64)> {
     match sample.label.as_deref().and_then(Label::from_json) {
-        Some(Label::Mask(label)) => label.classes,
+        Some(Label::Mask(label)) => label
+            .classes
+            .into_iter()
+            .map(|(_, class, count)| (class, count))
+            .collect(),
         other => panic!("{other:?}"),
     }
 }

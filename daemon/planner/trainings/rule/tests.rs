@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forecastd_config::Config as File;
-use forecastd_models::dasha::Split;
+use forecastd_models::dasha::{SPLIT_SEED, Split, is_cut};
 
 use super::*;
 use crate::artifact_fixture::Artifact;
 use crate::message::content_key::ContentKey;
 use crate::message::fit_job::Epoch;
 use crate::message::model::ModelFacts;
-use crate::message::sample::{Label, SampleEntry, SamplePlace};
+use crate::message::sample::{Label, MaskLabel, SampleEntry, SamplePlace};
 use crate::message::training::{TrainingEnd, TrainingFailure};
 use crate::planner::samples::SampleState;
 
@@ -21,6 +21,18 @@ const DAY: u32 = 86_400;
 /// So many seconds after the epoch.
 fn at(seconds: u32) -> Timestamp {
     Timestamp(0).after(SECOND * seconds)
+}
+
+fn entry(sequence: i64, row: u32, split: Split, label: Label) -> SampleEntry {
+    SampleEntry {
+        id: format!("{sequence}-{row}").into(),
+        place: SamplePlace { sequence, row },
+        split,
+        label: Some(label),
+        taken: Default::default(),
+        same_elements: false,
+        compared: Vec::new(),
+    }
 }
 
 /// A model with this policy, its samples and what was done with them.
@@ -61,15 +73,8 @@ impl Scene {
     }
 
     fn sample(&mut self, sequence: i64, row: u32, split: Split, class: &str) {
-        self.state.extend([SampleEntry {
-            id: format!("{sequence}-{row}").into(),
-            place: SamplePlace { sequence, row },
-            split,
-            label: Some(Label::Class(class.to_owned())),
-            taken: Default::default(),
-            same_elements: false,
-            compared: Vec::new(),
-        }]);
+        let entry = entry(sequence, row, split, Label::Class(class.to_owned()));
+        self.state.extend([entry]);
     }
 
     /// A training on the drops up to this one, which ended so many seconds after the epoch.
@@ -139,11 +144,13 @@ impl Scene {
     }
 
     fn due(&self, seconds: u32) -> Due {
+        let training = self.state.index().training_set(&self.file.samples[0].form);
         Facts {
             model: &"m".into(),
             config: self.file.models[0].training.as_ref().expect("it is trained"),
             dataset: &self.file.samples[0],
             index: self.state.index(),
+            training: &training,
             versions: &self.versions,
             books: &self.books,
             live: self.live,
@@ -182,7 +189,7 @@ fn the_first_training_waits_for_enough_labels() {
         (plan.through, plan.labelled, plan.searched, plan.searches),
         (3, 60, 60, true)
     );
-    assert_eq!(plan.words, "60 samples have a label, 50 were waited for");
+    assert_eq!(plan.words, "60 samples have a label to learn from, 50 were waited for");
 }
 
 #[test]
@@ -342,10 +349,89 @@ fn data_that_nothing_can_be_learnt_from_are_told_apart() {
             "",
             TrainingObstacle::OneClass,
         ),
-        (&sound, "a, c", TrainingObstacle::NoTraining),
+        (&sound, "a, c", TrainingObstacle::Labels),
+        (&sound[..3], "a, c", TrainingObstacle::NoTraining), // nor would all labels do
     ] {
         assert_eq!(told(samples, labels), Some(obstacle), "{samples:?} {labels}");
     }
+}
+
+/// These are the only labels that the configuration allows from now on.
+fn narrowed(mut scene: Scene, labels: &[&str]) -> Scene {
+    scene.file.samples[0].form.labels = Some(labels.iter().map(|label| (*label).to_owned()).collect());
+    scene
+}
+
+#[test]
+fn only_labels_that_the_configuration_allows_are_counted() {
+    let of_half = narrowed(Scene::new("{ first: 50 }").drop(1, 60), &["no", "maybe"]);
+    assert_eq!(
+        of_half.due(0),
+        Due::Cannot(TrainingObstacle::Labels),
+        "30 are left of 60"
+    );
+    assert_eq!(
+        narrowed(Scene::new("{ first: 50 }").drop(1, 40), &["no"]).due(0),
+        Due::Not
+    );
+    let enough = narrowed(Scene::new("{ first: 50 }").drop(1, 60), &["no", "yes", "maybe"]);
+    assert_eq!(enough.plan().labelled, 60);
+
+    let after = |fresh: &str, labels: &[&str]| {
+        let mut scene = Scene::new("{ again: 20, search_growth: 2 }").drop(1, 60);
+        (0..20).for_each(|row| scene.sample(2, row, Split::Train, fresh));
+        narrowed(scene, labels).active(0.9).trained(1, 60, 60, 5, None).due(10)
+    };
+    assert!(matches!(after("no", &["no", "yes"]), Due::Now(plan) if plan.labelled == 80));
+    assert_eq!(
+        after("maybe", &["no", "yes"]),
+        Due::Not,
+        "a deliberate choice is no obstacle"
+    );
+    assert!(matches!(after("maybe", &["no", "yes", "maybe"]), Due::Now(_)));
+}
+
+#[test]
+fn a_mask_counts_as_long_as_its_numbers_are_called_what_they_were() {
+    let due = |labels: &[&str]| {
+        let mut scene = Scene::new("{ first: 12 }");
+        scene.file.samples[0].form.task = Task::Segment;
+        let names = ["land", "road"].map(str::to_owned);
+        for row in 0..12 {
+            let mask = MaskLabel::of(&[row % 2, 1], &names).expect("it has no other class");
+            let split = [Split::Train, Split::Validation][usize::from(row) / 6];
+            scene.state.extend([entry(1, row.into(), split, Label::Mask(mask))]);
+        }
+        narrowed(scene, labels).due(0)
+    };
+    for labels in [&["land", "road"][..], &["land", "road", "water"]] {
+        assert!(matches!(due(labels), Due::Now(_)), "{labels:?}");
+    }
+    for labels in [&["land", "street"][..], &["road", "land"], &["water", "land", "road"]] {
+        assert_eq!(due(labels), Due::Cannot(TrainingObstacle::Labels), "{labels:?}");
+    }
+}
+
+#[test]
+fn validation_is_a_part_of_training_where_a_column_names_none() {
+    let class = |row: u32| ["no", "yes"][row as usize % 2];
+    let mut scene = Scene::new("{ first: 50 }");
+    for row in 0..60 {
+        let split = if row % 4 == 0 { Split::Test } else { Split::Train };
+        scene.sample(1, row, split, class(row));
+    }
+    assert_eq!(scene.plan().labelled, 60);
+    let mut few = Scene::new("{ first: 10 }");
+    let stays = |row: &u32| !is_cut(SPLIT_SEED, format!("1-{row}").as_bytes());
+    (0..60)
+        .filter(stays)
+        .for_each(|row| few.sample(1, row, Split::Train, class(row)));
+    let due = few.due(0);
+    assert_eq!(
+        due,
+        Due::Cannot(TrainingObstacle::NoValidation),
+        "none of these is taken for it"
+    );
 }
 
 #[test]

@@ -53,7 +53,14 @@ pub(super) fn write_models(
         }
         html.write_str("</tr>\n")?;
     }
-    html.write_str("</table></div>\n")
+    html.write_str("</table></div>\n")?;
+    if counts.child.onednn == Some(false) {
+        html.write_str(
+            "<p>Networks answer without oneDNN, which takes about twice as long: memory that was written may not be \
+             executed here. Of systemd it is MemoryDenyWriteExecute, and libtorch.conf.example lifts it.</p>\n",
+        )?;
+    }
+    Ok(())
 }
 
 /// Whether requests are answered by the active version, and how many were answered so far.

@@ -168,7 +168,10 @@ impl Machine {
                 now,
             );
         }
-        info!(libtorch = hello.libtorch, device = ?hello.device, threads = hello.threads, "serving child is up");
+        info!(
+            libtorch = hello.libtorch, device = ?hello.device, threads = hello.threads, onednn = hello.onednn,
+            "serving child is up"
+        );
         self.absent = None;
         self.children += 1;
         self.status = TorchStatus {
@@ -176,6 +179,7 @@ impl Machine {
             restarts: self.children - 1,
             version: Some(hello.libtorch),
             device: Some(hello.device.label().to_owned()),
+            onednn: Some(hello.onednn),
             last_error: None,
         };
         self.child = Child::Up {

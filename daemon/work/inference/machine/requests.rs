@@ -208,7 +208,6 @@ impl Machine {
             description,
             mut reasons,
         } = read;
-        let is_dense = description.architecture.task == Task::Segment;
         let samples = flight.batch.samples() as u32;
         self.count(flight.key, |counts| counts.compute += compute);
         self.roster.took(flight.key, compute / samples.max(1));
@@ -229,10 +228,11 @@ impl Machine {
                 continue;
             }
             let said = std::mem::take(&mut pending.progress);
+            let outputs = outputs(&description, &pending.request.inputs, said.outputs);
             pending.answer(Ok(InferenceAnswer {
                 version: Arc::clone(&version),
                 description: Arc::clone(&description),
-                outputs: outputs(said.outputs, is_dense),
+                outputs,
                 queue: said.queue,
                 compute: said.compute,
                 batch: samples,
@@ -328,8 +328,10 @@ fn reasons(faults: Vec<Fault>, parts: &[Part]) -> Result<Vec<Option<String>>, St
     Ok(reasons)
 }
 
-fn outputs(records: Vec<u8>, is_dense: bool) -> Outputs {
-    if is_dense {
+/// What the records of an answer say, and nothing of what only fills a sequence up.
+fn outputs(description: &ModelDescription, inputs: &[u8], mut records: Vec<u8>) -> Outputs {
+    if description.architecture.task == Task::Segment {
+        description.unsay_fill(inputs, &mut records);
         return Outputs::Classes(records);
     }
     let scores = records.as_chunks().0.iter();

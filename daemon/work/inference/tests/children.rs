@@ -90,7 +90,7 @@ async fn a_child_that_hangs_without_work_is_replaced_before_it_is_asked() {
             "left a ping unanswered for 50ms",
         ),
         ("crash at once", quick(), "ended (exit status: 3)"),
-        ("speak another protocol", quick(), "speaks protocol 2, the daemon 1"),
+        ("speak another protocol", quick(), "speaks protocol 3, the daemon 2"),
     ] {
         let story = Story::new(manner, Limits::default(), pace);
         let inference = story.inference.clone();

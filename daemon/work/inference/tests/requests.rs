@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
+use forecastd_models::dasha::samples::{NO_CLASS, NO_SYMBOL};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,6 +23,24 @@ async fn a_request_is_answered_by_the_active_version_and_counted() {
     );
     assert_eq!(counts.compute, Duration::from_micros(200));
     assert!(counts.failures.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_fill_of_a_shorter_sequence_nothing_is_said() {
+    let story = Story::new("well", Limits::default(), quick());
+    story.activate("m", "letters").await.expect("it is loaded");
+    let request = InferenceRequest {
+        count: 2,
+        inputs: vec![0, 1, 1, 0, NO_SYMBOL, NO_SYMBOL],
+        ..request(&[], LONG)
+    };
+    let answer = story.inference.infer(request).await.expect("it is answered");
+    let expected = vec![1, 1, 1, 1, NO_CLASS, NO_CLASS];
+    assert_eq!(
+        answer.outputs,
+        Outputs::Classes(expected),
+        "its first batch has one of the two"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

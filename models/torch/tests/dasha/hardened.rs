@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use forecastd_models::dasha::{DashaEvent, Task};
+use forecastd_models::torch_job::Hello;
 
 use crate::child::Run;
 use crate::folder::{job, squares};
@@ -46,6 +47,14 @@ fn scores(folder: &Path, prepare: impl FnOnce(&mut Command) -> &mut Command) -> 
     numbers.map(|number| f32::from_le_bytes(*number)).collect()
 }
 
+/// Whether a child says that it computes by oneDNN.
+fn has_onednn(prepare: impl FnOnce(&mut Command) -> &mut Command) -> bool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forecastd-torch"));
+    let output = prepare(command.arg("--probe")).output().expect("the executable starts");
+    let hello: Hello = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    hello.onednn
+}
+
 #[test]
 fn where_nothing_written_may_be_executed_networks_are_trained_and_asked_all_the_same() {
     if kernel_is_too_old() {
@@ -53,6 +62,7 @@ fn where_nothing_written_may_be_executed_networks_are_trained_and_asked_all_the_
         eprintln!("skipped: the kernel is older than 6.3");
         return;
     }
+    assert!(has_onednn(|command| command) && !has_onednn(hardened));
     let mut job = job(&[3], 1);
     (job.budget.search_epochs, job.budget.trials, job.budget.retrain_epochs) = (1, 2, 2);
     let folder = squares(Task::Regress, 60).folder(&job); // both frames are tried, of which one has transposed convolutions
