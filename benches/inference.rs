@@ -39,7 +39,7 @@ fn main() {
         .build()
         .unwrap();
     let (rounds, time) = if is_bench {
-        (5, Duration::from_secs(2))
+        (3, Duration::from_secs(2))
     } else {
         (1, Duration::ZERO)
     };
