@@ -25,11 +25,14 @@ pub enum LabelKind {
 impl LabelKind {
     /// The classes in it; of a mask those that any position has.
     pub fn classes(&self) -> impl Iterator<Item = &Arc<str>> {
-        let (listed, masked): (&[Arc<str>], &[(u8, Arc<str>)]) = match self {
-            Self::Class(class) => (std::slice::from_ref(class), &[]),
-            Self::Classes(classes) => (classes, &[]),
-            Self::Mask(classes) => (&[], classes),
-            Self::Numbers(_) => (&[], &[]),
+        let listed: &[Arc<str>] = match self {
+            Self::Class(class) => std::slice::from_ref(class),
+            Self::Classes(classes) => classes,
+            Self::Mask(_) | Self::Numbers(_) => &[],
+        };
+        let masked = match self {
+            Self::Mask(classes) => &classes[..],
+            _ => &[],
         };
         listed.iter().chain(masked.iter().map(|(_, class)| class))
     }
@@ -159,7 +162,7 @@ mod tests {
         }
     }
 
-    fn of<'a>(outputs: Option<&[&str]>, samples: &'a [(LabelKind, SplitCounts)]) -> TrainingSet {
+    fn of(outputs: Option<&[&str]>, samples: &[(LabelKind, SplitCounts)]) -> TrainingSet {
         let samples = samples.iter().map(|(kind, counts)| (kind, *counts));
         TrainingSet::new(Task::Classify, outputs.map(names), samples)
     }
