@@ -5,6 +5,7 @@ use tch::nn::ModuleT;
 use tch::{Device, Kind, Tensor};
 
 use crate::device;
+use crate::nets::innermost;
 
 /// In which precision networks compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Precision {
 /// The same tensor, of tiles with all bands of a pixel side by side in memory.
 fn bands_last(inputs: &Tensor) -> Tensor {
     if inputs.dim() == 4 {
-        return inputs.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        return innermost(inputs);
     }
     inputs.shallow_clone()
 }

@@ -59,7 +59,7 @@ impl Frozen {
         let _guard = tch::no_grad_guard();
         let outputs = weight.size()[0];
         let zeros = || Tensor::zeros([outputs], (weight.kind(), weight.device()));
-        let bias = bias.map_or_else(zeros, Tensor::copy);
+        let bias = bias.map_or_else(zeros, Tensor::shallow_clone);
         let (weight, bias) = norm.map_or_else(|| (weight.copy(), bias.copy()), |norm| norm.folded(weight, &bias));
         let axis = |size: &i64| Axis::new(*size, kernel, stride);
         let (axes, is_sequence) = match size {
@@ -82,7 +82,7 @@ impl Frozen {
             } else {
                 weight.contiguous()
             },
-            bias: bias.detach(),
+            bias,
             axes,
             is_sequence,
             multiplications,

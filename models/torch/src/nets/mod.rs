@@ -38,6 +38,7 @@ mod tests;
 mod ways;
 
 pub use form::{Correlation, Form};
+pub(crate) use frozen::innermost;
 pub use loss::{LossOptions, loss};
 pub use network::Network;
 pub use supernet::{Supernet, check_space, search_backbone};
