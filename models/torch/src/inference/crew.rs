@@ -4,13 +4,14 @@
 //! whoever waits there keeps a processor busy that the daemon needs. Parts of a batch meet once, when all are done.
 
 use std::borrow::Cow;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use forecastd_models::dasha::ModelDescription;
 
+use super::AWAKE;
 use crate::artifact::Artifact;
 use crate::device::Placement;
 use crate::job::guarded;
@@ -150,7 +151,7 @@ impl Member {
         let (give, outputs) = sync_channel(1);
         let thread = thread::Builder::new().name("compute".to_owned()).spawn(move || {
             tch::set_num_threads(1);
-            for part in given {
+            while let Ok(part) = soon(&given) {
                 if give.send(guarded(|| predictor.answer(&part))).is_err() {
                     return; // the crew is gone
                 }
@@ -170,9 +171,22 @@ impl Member {
 
     fn hear(&self) -> anyhow::Result<Outputs> {
         let outputs = self.outputs.as_ref().context("the member is leaving")?;
-        let outputs = outputs.recv().context("a computing thread has ended")?;
+        let outputs = soon(outputs).context("a computing thread has ended")?;
         outputs.map_err(anyhow::Error::msg)
     }
+}
+
+/// What comes next, looked for awake at first: parts are often as short as it takes to be woken.
+fn soon<T>(receiver: &Receiver<T>) -> Result<T, RecvError> {
+    let awake_until = Instant::now() + AWAKE;
+    while Instant::now() < awake_until {
+        match receiver.try_recv() {
+            Ok(value) => return Ok(value),
+            Err(TryRecvError::Empty) => thread::yield_now(),
+            Err(TryRecvError::Disconnected) => return Err(RecvError),
+        }
+    }
+    receiver.recv()
 }
 
 impl Drop for Member {
@@ -257,6 +271,20 @@ mod tests {
             let outputs = crew.answer(&[&records]).expect("it computes");
             let told: Vec<usize> = outputs.not_finite.iter().map(|(sample, _)| *sample).collect();
             assert_eq!(told, [odd]);
+        }
+    }
+
+    #[test]
+    fn who_waits_hears_what_comes_while_awake_what_comes_later_and_that_nobody_is_left() {
+        for after in [Duration::ZERO, 20 * AWAKE] {
+            let (give, given) = sync_channel(1);
+            let giver = thread::spawn(move || {
+                thread::sleep(after);
+                give.send(after).expect("somebody waits");
+            });
+            assert_eq!(soon(&given), Ok(after));
+            giver.join().expect("it has given");
+            assert_eq!(soon(&given), Err(RecvError));
         }
     }
 

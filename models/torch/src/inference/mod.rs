@@ -11,6 +11,7 @@ mod loader;
 mod server;
 
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use forecastd_models::inference::PROTOCOL;
 use forecastd_models::torch_job::Hello;
@@ -19,6 +20,11 @@ use crate::device::Placement;
 use crate::{parent, serve, wire};
 
 use server::Server;
+
+/// How long the next request, or the next part of one, is looked for before a thread sleeps. Who has an answer often
+/// asks again at once, and to be woken takes longer than that: a virtual processor that is idle has to be started
+/// again. Whoever else wants the processor gets it meanwhile.
+const AWAKE: Duration = Duration::from_micros(300);
 
 /// Serves the daemon at the other end of `socket` until that end closes.
 ///

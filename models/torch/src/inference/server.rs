@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::bail;
 use forecastd_models::frame::{Frame, encode};
@@ -11,17 +11,13 @@ use forecastd_models::inference::{Fault, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::AWAKE;
 use super::crew::Crew;
 use super::loader::{Loader, Made};
 use crate::device::Placement;
 use crate::job::guarded;
 use crate::predictor::Outputs;
 use crate::wire;
-
-/// How long the next request is looked for before the thread sleeps. Who has an answer often asks again at once, and to
-/// be woken takes longer than that: a virtual processor that is idle has to be started again. Whoever else wants the
-/// processor gets it meanwhile.
-const AWAKE: Duration = Duration::from_micros(100);
 
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
