@@ -26,6 +26,9 @@ use crate::work::torch_process::{Pace, TorchError};
 /// The longest answer that is waited for awake.
 const AWAKE: Duration = Duration::from_micros(500);
 
+/// So many children in a row that end before they greet, and nobody waits for the next one.
+const STILLBORN: u32 = 3;
+
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -54,6 +57,7 @@ enum Child {
     /// Being ended.
     Ending {
         lived: Duration,
+        has_greeted: bool,
     },
 }
 
@@ -67,6 +71,8 @@ pub(super) struct Machine {
     queues: BTreeMap<Key, Queue>,
     child: Child,
     children: u64,
+    /// Children in a row that ended before they greeted.
+    stillborn: u32,
     status: TorchStatus,
     backoff: Backoff,
     /// Why the last start failed: until the wait is over, nobody needs to wait to be told.
@@ -88,6 +94,7 @@ impl Machine {
             queues: BTreeMap::new(),
             child: Child::Absent,
             children: 0,
+            stillborn: 0,
             status: TorchStatus::default(),
             backoff: Backoff::new(pace),
             absent: None,
@@ -147,6 +154,11 @@ impl Machine {
         self.child = Child::Absent;
         let wait = self.backoff.failed(now, Duration::ZERO);
         warn!(%error, ?wait, "no serving child");
+        self.give_up(error);
+    }
+
+    /// Whoever waits is told that there is no child, and whoever comes before the next one is started.
+    fn give_up(&mut self, error: TorchError) {
         let reason = error.to_string();
         self.roster.unavailable(&reason);
         for pending in self.queues.values_mut().flat_map(Queue::take_all) {
@@ -163,6 +175,7 @@ impl Machine {
         let Child::Silent { since } = self.child else { return };
         if hello.protocol != PROTOCOL {
             let theirs = hello.protocol;
+            self.stillborn = STILLBORN; // another of the same build would say the same
             return self.kill(
                 format!("speaks protocol {theirs}, the daemon {PROTOCOL}: install both from one build"),
                 now,
@@ -173,6 +186,7 @@ impl Machine {
             "serving child is up"
         );
         self.absent = None;
+        self.stillborn = 0;
         self.children += 1;
         self.status = TorchStatus {
             up: true,
@@ -224,7 +238,7 @@ impl Machine {
 
     /// The child is gone. What it had is tried again by the next.
     pub(super) fn ended(&mut self, how: &str, now: Instant) {
-        let Child::Ending { lived } = std::mem::replace(&mut self.child, Child::Absent) else {
+        let Child::Ending { lived, has_greeted } = std::mem::replace(&mut self.child, Child::Absent) else {
             return;
         };
         let flight = self.flight.take();
@@ -240,6 +254,12 @@ impl Machine {
             self.bury(flight, how);
         }
         self.status.up = false;
+        if !has_greeted {
+            self.stillborn = self.stillborn.saturating_add(1);
+        }
+        if self.stillborn >= STILLBORN {
+            return self.give_up(TorchError::Died { how: how.to_owned() });
+        }
         self.status.last_error = Some(how.to_owned());
         self.publish();
     }
@@ -250,6 +270,7 @@ impl Machine {
         };
         self.child = Child::Ending {
             lived: now.saturating_duration_since(since),
+            has_greeted: matches!(self.child, Child::Up { .. }),
         };
         self.linger = None;
         self.actions.push(Action::Kill(reason));

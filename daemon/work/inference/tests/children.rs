@@ -124,6 +124,22 @@ async fn without_an_executable_everybody_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_children_that_never_greet_is_told_why() {
+    for (manner, expected) in [
+        ("crash at once", "the libtorch child ended (exit status: 3)"),
+        ("speak another protocol", "install both from one build"),
+    ] {
+        let story = Story::new(manner, Limits::default(), quick());
+        for _ in 0..2 {
+            let loading = story.inference.load("m", "endless", story.artifact("endless"));
+            let told = tokio::time::timeout(LONG, loading).await.expect("it is told");
+            let told = told.expect_err("there is no child").to_string();
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_children_that_end_under_load_cost_no_request() {
     let story = Arc::new(Story::doubling(Limits::default()).await);
     let mut clients = Vec::new();
