@@ -55,7 +55,9 @@ pub fn follow(errand: Errand, goes_on: impl Fn() -> bool, mut take: impl FnMut(S
     Ok(match failure {
         Some(message) => RunEnd::Failed(message),
         None if status.success() => RunEnd::Finished,
-        None if complaint.is_empty() => RunEnd::Died(status.to_string()),
-        None => RunEnd::Died(complaint),
+        None if complaint.is_empty() => RunEnd::Died(format!("forecastd-torch ended with {status}")),
+        None => RunEnd::Died(format!(
+            "forecastd-torch ended with {status}; its last words: {complaint}"
+        )),
     })
 }

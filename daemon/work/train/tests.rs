@@ -165,7 +165,7 @@ fn children_that_die_in_vain_are_given_up_with_their_last_words() {
     let (fault, detail) = scene.fault();
     assert_eq!(fault, TrainingFault::Died);
     assert!(
-        detail.contains("3 children") && detail.contains("out of memory"),
+        detail.contains("3 children") && detail.contains("exit status: 3; its last words: out of memory"),
         "{detail}"
     );
     assert_eq!(read(&scene.run("lives")).lines().count(), 3);
