@@ -160,11 +160,12 @@ impl Machine {
     /// Whoever waits is told that there is no child, and whoever comes before the next one is started.
     fn give_up(&mut self, error: TorchError) {
         let reason = error.to_string();
-        self.roster.unavailable(&reason);
         for pending in self.queues.values_mut().flat_map(Queue::take_all) {
             let reason = reason.clone();
             pending.answer(Err(InferenceError::Unavailable { reason }));
         }
+        self.queues.keys().for_each(|key| self.show_waiting(*key));
+        self.roster.unavailable(&reason);
         self.status.last_error = Some(reason);
         self.absent = Some(error);
         self.publish();

@@ -141,12 +141,11 @@ impl Machine {
         oldest.min().map(|(_, key)| key)
     }
 
-    /// Whether the next batch of this version still waits for callers of the last.
+    /// Whether the next batch of this version still waits for callers of the last, for whom it has room.
     fn lingers(&self, key: Key) -> bool {
         let waiting = self.queues.get(&key).map_or(0, Queue::samples);
-        self.linger
-            .as_ref()
-            .is_some_and(|linger| linger.key == key && waiting < linger.samples)
+        let linger = self.linger.as_ref().filter(|linger| linger.key == key);
+        linger.is_some_and(|linger| waiting < linger.samples.min(self.most_at_once(key)))
     }
 
     /// Whether a batch leaves the child a processor to spare, and soon ends. More samples than one keep all busy.
@@ -156,10 +155,15 @@ impl Machine {
     }
 
     fn next_batch(&mut self, key: Key, now: Instant) -> Option<Batch> {
-        let entry = self.roster.get(key)?;
-        let most = entry.most.min(self.limits.batch as usize);
-        let most = most.min(entry.samples_within(self.limits.turn)).max(1);
+        let most = self.most_at_once(key);
         self.queues.get_mut(&key)?.next_batch(most, BATCH_BYTES, now)
+    }
+
+    /// Samples of a batch at most.
+    fn most_at_once(&self, key: Key) -> usize {
+        let Some(entry) = self.roster.get(key) else { return 1 };
+        let most = entry.most.min(self.limits.batch as usize);
+        most.min(entry.samples_within(self.limits.turn)).max(1)
     }
 
     fn launch(&mut self, key: Key, batch: Batch, now: Instant) {
@@ -306,7 +310,7 @@ impl Machine {
         }
     }
 
-    fn show_waiting(&self, key: Key) {
+    pub(super) fn show_waiting(&self, key: Key) {
         let Some(entry) = self.roster.get(key) else { return };
         let of_name = |key: &Key| self.roster.get(*key).is_some_and(|other| other.name == entry.name);
         let queues = self.queues.iter().filter(|(key, _)| of_name(key));

@@ -254,7 +254,7 @@ fn singles(bytes: &[u8]) -> Vec<f32> {
     values.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
-fn hello(protocol: u32) -> Hello {
+pub(super) fn hello(protocol: u32) -> Hello {
     Hello {
         protocol,
         libtorch: "2.11.0".to_owned(),

@@ -2,6 +2,7 @@
 
 mod children;
 mod fake;
+mod machine;
 mod queue;
 mod requests;
 mod roster;

@@ -140,7 +140,7 @@ impl Frozen {
         );
         let output = self.bias.addmm(&seen.reshape([-1, matrix.size()[0]]), matrix);
         output
-            .view([samples, rows.outputs(), columns.outputs(), -1])
+            .view([samples, rows.outputs(), columns.outputs(), matrix.size()[1]])
             .permute([0, 3, 1, 2])
     }
 

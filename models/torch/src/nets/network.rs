@@ -36,7 +36,7 @@ impl Network {
     }
 
     /// The network for predictions alone, of inputs of this size along each axis: the same function up to rounding,
-    /// faster, and apart from the variables from which it was made.
+    /// faster. Variables that are loaded later change parts of it only.
     #[must_use]
     pub fn frozen(mut self, size: &[i64]) -> Self {
         self.0.freeze(size);
