@@ -215,15 +215,12 @@ impl Machine {
         let samples = flight.batch.samples() as u32;
         self.count(flight.key, |counts| counts.compute += compute);
         self.roster.took(flight.key, compute / samples.max(1));
-        let waiting = self.queues.get(&flight.key).map_or(0, Queue::samples);
-        self.linger = Some(Linger {
-            key: flight.key,
-            samples: waiting + samples as usize,
-            until: now + (compute / LINGER_PART).min(LONGEST_LINGER),
-        });
+        let mut may_come = 0;
         for (place, (part, slice)) in flight.batch.parts.into_iter().zip(slices).enumerate() {
+            let of_part = part.samples;
             if let Some(reason) = reasons[place].take() {
                 part.pending.answer(Err(InferenceError::Failed { reason }));
+                may_come += of_part;
                 continue;
             }
             let mut pending = part.heard(slice, flight.since, compute);
@@ -231,6 +228,7 @@ impl Machine {
                 self.queues.entry(flight.key).or_default().rejoin(pending, now);
                 continue;
             }
+            may_come += of_part;
             let said = std::mem::take(&mut pending.progress);
             let outputs = outputs(&description, &pending.request.inputs, said.outputs);
             pending.answer(Ok(InferenceAnswer {
@@ -242,6 +240,12 @@ impl Machine {
                 batch: samples,
             }));
         }
+        let waiting = self.queues.get(&flight.key).map_or(0, Queue::samples);
+        self.linger = Some(Linger {
+            key: flight.key,
+            samples: waiting + may_come,
+            until: now + (compute / LINGER_PART).min(LONGEST_LINGER),
+        });
         self.show_waiting(flight.key);
         Ok(())
     }

@@ -59,24 +59,33 @@ impl Scene {
     }
 
     fn ask(&mut self) {
-        let (pending, ticket) = ticket(request(&[1.0], LONG), self.now);
+        self.ask_for(&[1.0]);
+    }
+
+    fn ask_for(&mut self, samples: &[f32]) {
+        let (pending, ticket) = ticket(request(samples, LONG), self.now);
         self.machine.request(pending, self.now);
         self.tickets.push(ticket);
     }
 
-    /// Sends the next batch, which is of so many requests, and has it answered after so long.
+    /// Sends the next batch, which is of so many requests of a sample, and has it answered after so long.
     fn compute(&mut self, requests: usize, after: Duration) {
+        self.compute_parts(&vec![1; requests], after);
+    }
+
+    fn compute_parts(&mut self, parts: &[u32], after: Duration) {
         let Request::Infer { id, counts, .. } = self.sent() else {
             panic!("somebody waits")
         };
-        assert_eq!(counts, vec![1; requests]);
+        assert_eq!(counts, parts);
         self.now += after;
         let answer = Reply::Answer {
             id,
             faults: Vec::new(),
             microseconds: after.as_micros() as u64,
         };
-        self.hear(answer, vec![vec![0; 4]; requests]);
+        let records = parts.iter().map(|samples| vec![0; 4 * *samples as usize]);
+        self.hear(answer, records.collect());
     }
 
     fn waiting(&self) -> usize {
@@ -99,6 +108,16 @@ fn a_batch_with_room_waits_for_callers_of_the_last_and_one_without_waits_for_nob
     assert_eq!(scene.decide(), [], "another of the two may come");
     scene.now += COMPUTE / 8;
     scene.compute(1, COMPUTE);
+}
+
+#[test]
+fn what_is_left_of_a_large_request_waits_for_nobody() {
+    let mut scene = Scene::serving(2);
+    scene.ask();
+    scene.compute(1, COMPUTE);
+    scene.ask_for(&[1.0; 3]);
+    scene.compute_parts(&[2], COMPUTE);
+    scene.compute_parts(&[1], COMPUTE);
 }
 
 #[test]
