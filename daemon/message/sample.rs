@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forecastd_models::Timestamp;
 use forecastd_models::dasha::samples::NO_CLASS;
 use forecastd_models::dasha::{LabelKind, Split, mask};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::content_key::ContentKey;
 
@@ -31,8 +31,28 @@ pub enum Label {
 pub struct MaskLabel {
     /// BLAKE3 of its bytes.
     pub mask: ContentKey,
-    /// The classes in it, in the order of their numbers: number, name and positions of each.
+    /// The classes in it, in the order of their numbers: number, name and positions of each. Of a label that was kept
+    /// before numbers were, the number is [`NO_CLASS`]: it fits no outputs, and compares with nothing.
+    #[serde(deserialize_with = "classes")]
     pub classes: Vec<(u8, String, u64)>,
+}
+
+/// A class of a mask as it is kept, or as it was.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum KeptClass {
+    Numbered(u8, String, u64),
+    Named(String, u64),
+}
+
+fn classes<'de, D: Deserializer<'de>>(kept: D) -> Result<Vec<(u8, String, u64)>, D::Error> {
+    let kept = Vec::<KeptClass>::deserialize(kept)?.into_iter();
+    Ok(kept
+        .map(|class| match class {
+            KeptClass::Numbered(number, name, positions) => (number, name, positions),
+            KeptClass::Named(name, positions) => (NO_CLASS, name, positions),
+        })
+        .collect())
 }
 
 impl MaskLabel {
@@ -50,7 +70,8 @@ impl MaskLabel {
 
     /// Where a number of its mask stands in its list of classes: nothing that is not in it.
     pub fn place(&self, class: u8) -> Option<u8> {
-        let place = self.classes.iter().position(|(number, ..)| *number == class);
+        let is_it = |number: u8| number == class && number != NO_CLASS;
+        let place = self.classes.iter().position(|(number, ..)| is_it(*number));
         place.map(|place| place as u8) // there are 255 classes at most
     }
 
@@ -224,11 +245,31 @@ impl ComparedMask {
 
 #[cfg(test)]
 mod tests {
+    use forecastd_models::dasha::Task;
+
     use super::*;
 
     fn mask(mask: &[u8]) -> MaskLabel {
         let names = ["land", "road", "water"].map(str::to_owned);
         MaskLabel::of(mask, &names).expect("it has no other class")
+    }
+
+    #[test]
+    fn a_mask_that_was_kept_without_numbers_is_read_and_fits_nothing_until_it_comes_again() {
+        let names = ["other".to_owned(), "road".to_owned()];
+        let label = MaskLabel::of(&[0, 1, 1], &names).expect("both have names");
+        let json = Label::Mask(label.clone()).to_json();
+        assert_eq!(Label::from_json(&json), Some(Label::Mask(label.clone())));
+        let old = json.replace("[0,", "[").replace("[1,", "[");
+        assert!(old.contains(r#"[["other",1],["road",2]]"#), "{old}");
+        let Some(Label::Mask(kept)) = Label::from_json(&old) else {
+            panic!("{old} is not read")
+        };
+        assert_ne!(kept, label, "so it is a revision when it comes again");
+        assert_eq!([0, 1, NO_CLASS].map(|class| kept.place(class)), [None; 3]);
+        assert!(kept.shares().eq(label.shares()));
+        let fits = |label| Label::Mask(label).kind().fits(Task::Segment, Some(&names));
+        assert_eq!([fits(label), fits(kept)], [true, false]);
     }
 
     #[test]
