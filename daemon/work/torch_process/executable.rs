@@ -14,8 +14,8 @@ const NAME: &str = "forecastd-torch";
 
 /// What the child's allocator is told, unless the daemon's own environment says something: a network asks for the same
 /// large pieces of memory at every step, and to have them from the kernel each time, page by page, took up to a fifth of
-/// its time. So pieces up to 32 MiB come from memory that is kept, as far as 128 MiB of it lie idle, and huge pages are
-/// asked for (glibc 2.35 and later; elsewhere it means nothing).
+/// its time. So pieces up to 32 MiB come from memory that is kept, as far as 128 MiB of it lie idle in each of the
+/// allocator's arenas, and huge pages are asked for (by glibc from 2.35 on; other allocators are told nothing).
 pub const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=134217728",

@@ -164,7 +164,7 @@ impl Machine {
             let reason = reason.clone();
             pending.answer(Err(InferenceError::Unavailable { reason }));
         }
-        self.queues.keys().for_each(|key| self.show_waiting(*key));
+        self.show_all_waiting();
         self.roster.unavailable(&reason);
         self.status.last_error = Some(reason);
         self.absent = Some(error);

@@ -215,20 +215,19 @@ impl Machine {
         let samples = flight.batch.samples() as u32;
         self.count(flight.key, |counts| counts.compute += compute);
         self.roster.took(flight.key, compute / samples.max(1));
-        let mut may_come = 0;
+        let mut answered = samples as usize;
         for (place, (part, slice)) in flight.batch.parts.into_iter().zip(slices).enumerate() {
             let of_part = part.samples;
             if let Some(reason) = reasons[place].take() {
                 part.pending.answer(Err(InferenceError::Failed { reason }));
-                may_come += of_part;
                 continue;
             }
             let mut pending = part.heard(slice, flight.since, compute);
             if pending.samples() > 0 {
+                answered -= of_part;
                 self.queues.entry(flight.key).or_default().rejoin(pending, now);
                 continue;
             }
-            may_come += of_part;
             let said = std::mem::take(&mut pending.progress);
             let outputs = outputs(&description, &pending.request.inputs, said.outputs);
             pending.answer(Ok(InferenceAnswer {
@@ -243,7 +242,7 @@ impl Machine {
         let waiting = self.queues.get(&flight.key).map_or(0, Queue::samples);
         self.linger = Some(Linger {
             key: flight.key,
-            samples: waiting + may_come,
+            samples: waiting + answered,
             until: now + (compute / LINGER_PART).min(LONGEST_LINGER),
         });
         self.show_waiting(flight.key);
@@ -314,7 +313,12 @@ impl Machine {
         }
     }
 
-    pub(super) fn show_waiting(&self, key: Key) {
+    /// After queues of any versions were emptied.
+    pub(super) fn show_all_waiting(&self) {
+        self.queues.keys().for_each(|key| self.show_waiting(*key));
+    }
+
+    fn show_waiting(&self, key: Key) {
         let Some(entry) = self.roster.get(key) else { return };
         let of_name = |key: &Key| self.roster.get(*key).is_some_and(|other| other.name == entry.name);
         let queues = self.queues.iter().filter(|(key, _)| of_name(key));

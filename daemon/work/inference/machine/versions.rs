@@ -106,7 +106,7 @@ impl Machine {
                 }));
             }
         }
-        self.queues.keys().for_each(|key| self.show_waiting(*key));
+        self.show_all_waiting();
     }
 
     /// Lets go of versions that nobody is to use any more.
